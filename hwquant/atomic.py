@@ -21,7 +21,9 @@ def _temporary_beside(path: Path, *, folder: bool) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         if folder:
             return Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+        handle, name = tempfile.mkstemp(
+            prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent
+        )
     except OSError as error:
         raise InputError(
             f"cannot write {path}: {error.strerror or error}; choose a folder you may write to"

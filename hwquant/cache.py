@@ -34,7 +34,11 @@ def content_key(*parts: Any) -> str:
     """
     digest = hashlib.sha256()
     for part in parts:
-        raw = part if isinstance(part, bytes) else json.dumps(part, sort_keys=True, default=str).encode()
+        raw = (
+            part
+            if isinstance(part, bytes)
+            else json.dumps(part, sort_keys=True, default=str).encode()
+        )
         digest.update(len(raw).to_bytes(8, "little") + raw)
     return digest.hexdigest()[:40]
 
@@ -45,7 +49,7 @@ def file_hash(path: str | Path) -> str:
 
 
 def entry_path(kind: str, key: str, suffix: str = ".json") -> Path:
-    """Return where the entry of ``kind`` with ``key`` lives (a file, or a folder without suffix)."""
+    """Return where the entry of ``kind`` with ``key`` lives (a folder if ``suffix`` is empty)."""
     return root() / kind / f"{key}{suffix}"
 
 
@@ -60,12 +64,16 @@ def load_json(kind: str, key: str) -> Any | None:
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
-        raise CacheError(f"cache entry {path} cannot be read ({error}); delete it and run again") from error
+        raise CacheError(
+            f"cache entry {path} cannot be read ({error}); delete it and run again"
+        ) from error
     try:
         sealed = json.loads(raw)
         value, seal = sealed["value"], sealed["seal"]
     except (ValueError, KeyError, TypeError) as error:
-        raise CacheError(f"cache entry {path} is not whole ({error!r}); delete it and run again") from error
+        raise CacheError(
+            f"cache entry {path} is not whole ({error!r}); delete it and run again"
+        ) from error
     if seal != content_key(value):
         raise CacheError(f"cache entry {path} does not match its checksum; delete it and run again")
     return value

@@ -29,11 +29,11 @@ class EntryPointGroup(click.Group):
     def _found() -> dict[str, EntryPoint]:
         return {point.name: point for point in entry_points(group="hwquant.commands")}
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """Return the names of all installed subcommands."""
         return sorted(self._found())
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """Import and return one subcommand."""
         point = self._found().get(cmd_name)
         return None if point is None else point.load()
@@ -76,5 +76,7 @@ def main() -> None:
         sys.exit(2)
     except OSError as error:
         where = f" {error.filename}" if error.filename else ""
-        click.echo(f"hwquant: error: the system refused{where}: {error.strerror or error}", err=True)
+        click.echo(
+            f"hwquant: error: the system refused{where}: {error.strerror or error}", err=True
+        )
         sys.exit(2)

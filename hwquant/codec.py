@@ -28,15 +28,15 @@ def decode(fmt: Format, code: int) -> int:
     Raises `FormatError` for a code without a value (out of range, NaN, inf, narrow minimum).
     """
     if code not in fmt.codes:
-        raise FormatError(f"code {code} has no value in {fmt}; allowed: one of its {len(fmt.codes)} codes")
+        raise FormatError(
+            f"code {code} has no value in {fmt}; allowed: one of its {len(fmt.codes)} codes"
+        )
     if isinstance(fmt, Integer):
         return code - (1 << fmt.bits) if code > fmt.max_int else code
     sign, magnitude = divmod(code, 1 << fmt.exponent_bits + fmt.mantissa_bits)
     exponent, mantissa = divmod(magnitude, 1 << fmt.mantissa_bits)
-    if exponent == 0:  # zero and subnormals: no hidden bit
-        integer = mantissa
-    else:
-        integer = (1 << fmt.mantissa_bits) + mantissa << exponent - 1
+    hidden = 1 << fmt.mantissa_bits if exponent else 0  # zero and subnormals have none
+    integer = hidden + mantissa << max(exponent - 1, 0)
     return -integer if sign else integer
 
 
@@ -45,7 +45,7 @@ def value(fmt: Format, code: int) -> Fraction:
     return decode(fmt, code) * fmt.step
 
 
-def encode(fmt: Format, x: float | int | Fraction) -> int:
+def encode(fmt: Format, x: float | Fraction) -> int:
     """Return the code of the value nearest to ``x``, saturating.
 
     The sign of a zero is kept where the format has one.
@@ -56,14 +56,14 @@ def encode(fmt: Format, x: float | int | Fraction) -> int:
 
     Raises `InputError` when ``x`` is NaN.
     """
-    if x != x:
+    if isinstance(x, float) and math.isnan(x):
         raise InputError(f"NaN cannot be encoded as {fmt}")
     negative = math.copysign(1, x) < 0 if isinstance(x, float) else x < 0
-    steps = Fraction(fmt.max_int + 1) if math.isinf(x) else abs(Fraction(x) / fmt.step)
+    # An infinity is any number beyond the largest value.
+    finite = not (isinstance(x, float) and math.isinf(x))
+    steps = abs(Fraction(x) / fmt.step) if finite else Fraction(fmt.max_int + 1)
     if isinstance(fmt, Integer):
-        integer = -round(steps) if negative else round(steps)  # round: nearest, ties to even
-        if math.isinf(x):
-            integer = fmt.min_int if negative else fmt.max_int
+        integer = -round(steps) if negative else round(steps)  # nearest, ties to even
         return min(max(integer, fmt.min_int), fmt.max_int) & (1 << fmt.bits) - 1
     if negative and not fmt.signed:
         return 0

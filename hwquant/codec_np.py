@@ -18,8 +18,8 @@ __all__ = ["canonical", "decode", "encode", "integer_dtype", "quantize", "value_
 Array = NDArray[Any]
 
 
-def integer_dtype(largest: int) -> type[np.int64] | type[np.object_]:
-    """Return the dtype that holds integers up to ``largest`` in magnitude: int64, else Python int."""
+def integer_dtype(largest: int) -> type[np.int64 | np.object_]:
+    """Return the dtype for integers up to ``largest`` in magnitude: int64, else Python int."""
     return np.int64 if largest < 1 << 62 else np.object_
 
 
@@ -60,7 +60,9 @@ def decode(fmt: Format, codes: ArrayLike) -> Array:
     if index.size and (index.min() < 0 or index.max() >= integers.size or not valid[index].all()):
         flat = index.ravel()
         bad = next(c for c in flat.tolist() if not 0 <= c < integers.size or not valid[c])
-        raise FormatError(f"code {bad} has no value in {fmt}; allowed: one of its {len(fmt.codes)} codes")
+        raise FormatError(
+            f"code {bad} has no value in {fmt}; allowed: one of its {len(fmt.codes)} codes"
+        )
     return integers[index]
 
 
@@ -79,7 +81,9 @@ def encode(fmt: Format, x: ArrayLike, name: str = "array") -> NDArray[np.uint8]:
     real = np.asarray(x, np.float64)
     if np.isnan(real).any():
         where = tuple(int(i) for i in np.argwhere(np.isnan(real))[0])
-        raise InputError(f"{name} holds NaN (first at index {where}); it cannot be encoded as {fmt}")
+        raise InputError(
+            f"{name} holds NaN (first at index {where}); it cannot be encoded as {fmt}"
+        )
     steps = np.ldexp(real, -fmt.lsb_exp)
     if isinstance(fmt, Integer):
         rounded = np.rint(np.clip(steps, fmt.min_int, fmt.max_int)).astype(np.int64)

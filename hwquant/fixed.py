@@ -20,7 +20,13 @@ def signed_bits(lowest: int, highest: int) -> int:
     >>> signed_bits(-8, 7), signed_bits(-8, 8), signed_bits(0, 0)
     (4, 5, 1)
     """
-    return max((lowest if lowest >= 0 else ~lowest).bit_length(), (highest if highest >= 0 else ~highest).bit_length()) + 1
+    return (
+        max(
+            (lowest if lowest >= 0 else ~lowest).bit_length(),
+            (highest if highest >= 0 else ~highest).bit_length(),
+        )
+        + 1
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,9 @@ class Integer:
         if not lowest <= self.bits <= 8:
             raise FormatError(f"{self}: {self.bits} bits, allowed {lowest}..8")
         if self.narrow and not self.signed:
-            raise FormatError(f"{self}: only a signed integer has a narrow range, use int{self.bits}n")
+            raise FormatError(
+                f"{self}: only a signed integer has a narrow range, use int{self.bits}n"
+            )
 
     def __str__(self) -> str:
         return f"{'' if self.signed else 'u'}int{self.bits}{'n' if self.narrow else ''}"

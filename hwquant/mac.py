@@ -127,12 +127,13 @@ class MacSpec:
         fixed = self.accumulator
         low, high = product_range(self.weight, self.act)
         largest = max(-low, high) * max(n, 1) + (1 << fixed.width)
-        padded = np.zeros((*batch, -(-n // self.lanes) * self.lanes), codec_np.integer_dtype(largest))
+        padded = np.zeros(
+            (*batch, -(-n // self.lanes) * self.lanes), codec_np.integer_dtype(largest)
+        )
         padded[..., :n] = products
         sums = padded.reshape(*batch, -1, self.lanes).sum(axis=-1)
         if self.overflow is Overflow.WRAP:
-            wrapped: NDArray[Any] = fixed.wrap(np.cumsum(sums, axis=-1))
-            return wrapped
+            return fixed.wrap(np.cumsum(sums, axis=-1))
         state = np.zeros(batch, sums.dtype)
         for beat in range(sums.shape[-1]):
             state = fixed.saturate(state + sums[..., beat])

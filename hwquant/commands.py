@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Commands of the bottom floor: ``hwquant format`` and ``hwquant doctor``."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+
+import click
+
+from hwquant import codec, formats
+from hwquant.cli import emit, json_option
+
+__all__ = ["doctor", "format_"]
+
+
+def _number(x: Fraction) -> int | float:
+    """Return ``x`` as a JSON number; every format value is a float64 exactly."""
+    return int(x) if x.denominator == 1 and abs(x) < 1 << 53 else float(x)
+
+
+def _class_of(fmt: formats.Format, code: int) -> str:
+    if codec.decode(fmt, code) == 0:
+        return "zero"
+    if isinstance(fmt, formats.Integer) or fmt.exponent_bits == 0:
+        return "integer"
+    exponent = code >> fmt.mantissa_bits & (1 << fmt.exponent_bits) - 1
+    return "normal" if exponent else "subnormal"
+
+
+@click.command("format")
+@click.argument("name")
+@click.option("--table", is_flag=True, help="List every code with its bits, value and class.")
+@json_option
+def format_(name: str, *, table: bool, as_json: bool) -> None:
+    """Explain the number format NAME: its range, step and codes.
+
+    \b
+    Examples:
+      hwquant format e2m1 --table
+      hwquant format int4n --json
+    """
+    fmt = formats.parse(name)
+    facts = {
+        "name": str(fmt),
+        "bits": fmt.bits,
+        "signed": fmt.signed,
+        "max": _number(fmt.max),
+        "min": _number(fmt.min_int * fmt.step),
+        "min_positive": _number(fmt.min_positive),
+        "lsb_exp": fmt.lsb_exp,
+    }
+    if as_json:
+        codes = [{"code": code, "value": _number(codec.value(fmt, code))} for code in fmt.codes]
+        click.echo(json.dumps(facts | {"codes": codes}))
+        return
+    emit(facts | {"codes": len(fmt.codes)}, as_json=False)
+    if table:
+        click.echo("\ncode  bits      value         class")
+        for code in fmt.codes:
+            bits, number = f"{code:0{fmt.bits}b}", f"{_number(codec.value(fmt, code)):.10g}"
+            sign = "-" if code and codec.decode(fmt, code) == 0 else ""
+            click.echo(f"{code:>4}  {bits:<8}  {sign + number:<12}  {_class_of(fmt, code)}")
+
+
+@click.command()
+@json_option
+@click.pass_context
+def doctor(ctx: click.Context, *, as_json: bool) -> None:
+    """Say what is installed, what is missing and how to get it; exit 1 if anything is.
+
+    \b
+    Example:
+      hwquant doctor
+    """
+    from hwquant.doctor import examine
+
+    findings = examine()
+    if as_json:
+        fields = ("name", "needed_for", "ok", "found", "remedy")
+        rows = [{field: getattr(finding, field) for field in fields} for finding in findings]
+        click.echo(json.dumps({"ok": all(f.ok for f in findings), "findings": rows}))
+    else:
+        for f in findings:
+            remedy = "" if f.ok else f"  -> for {f.needed_for}: {f.remedy}"
+            click.echo(f"{'ok     ' if f.ok else 'MISSING'}  {f.name:<14} {f.found}{remedy}")
+    if not all(finding.ok for finding in findings):
+        ctx.exit(1)
