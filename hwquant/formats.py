@@ -44,7 +44,7 @@ class Integer:
             raise FormatError(f"{self}: {self.bits} bits, allowed {lowest}..8")
         if self.narrow and not self.signed:
             raise FormatError(
-                f"{self}: only a signed integer has a narrow range, use int{self.bits}n"
+                f"{self}: a narrow range is allowed for signed integers only: int{self.bits}n"
             )
 
     def __str__(self) -> str:
@@ -118,7 +118,9 @@ class Minifloat:
         if self.specials not in ("", "fn", "ieee"):
             raise FormatError(f"{name}: specials {self.specials!r}, allowed '', 'fn', 'ieee'")
         if self.specials and (e < 1 or (self.specials == "ieee" and (e < 2 or m < 1))):
-            raise FormatError(f"{name}: {self.specials} codes need E>=1 (ieee: E>=2 and M>=1)")
+            raise FormatError(
+                f"{name}: {self.specials} codes are allowed with E>=1 (ieee: E>=2 and M>=1)"
+            )
         if self.bias is None:
             object.__setattr__(self, "bias", self.default_bias)
         if self.lsb_exp < MIN_LSB_EXP or self.max >= 1 << MAX_VALUE_EXP:

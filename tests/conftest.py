@@ -1,0 +1,44 @@
+"""Shared by every suite: what "every format" means, and a private cache on request."""
+
+from __future__ import annotations
+
+import pytest
+
+from hwquant import formats
+
+EXOTIC = (
+    "e4m3fn e5m2ieee e4m3ieee e3m4ieee e2m3fn e3m0fn ue4m3fn e4m3b4 e4m3b0 e2m1b-3 e5m2b20 "
+    "e7m0b0 ue3m2b9 e0m3b1"
+)
+
+
+def every_format() -> list[formats.Format]:
+    """Return int2..8, uint1..8, narrow, every (u)ExMy with E>=0 of 2..8 bits, and variants."""
+    return [
+        *formats.integers(2, 8),
+        *formats.integers(1, 8, signed=False),
+        *(formats.Integer(bits, narrow=True) for bits in range(2, 9)),
+        *(formats.Minifloat(0, m, signed=s) for s in (True, False) for m in range(2 - s, 9 - s)),
+        *formats.minifloats(2, 8),
+        *formats.minifloats(2, 8, signed=False),
+        *map(formats.parse, EXOTIC.split()),
+    ]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that takes ``fmt`` on every format."""
+    if "fmt" in metafunc.fixturenames and "fmt" not in _own_parameters(metafunc):
+        metafunc.parametrize("fmt", every_format(), ids=str)
+
+
+def _own_parameters(metafunc: pytest.Metafunc) -> set[str]:
+    marks = metafunc.definition.iter_markers("parametrize")
+    return {name.strip() for mark in marks for name in str(mark.args[0]).split(",")}
+
+
+@pytest.fixture
+def private_cache(tmp_path, monkeypatch):
+    """Point hwquant at an empty cache folder and return it."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("HWQUANT_CACHE", str(folder))
+    return folder
