@@ -32,20 +32,19 @@ def test_no_package_imports_upward():
 
 
 def test_modules_import_each_other_in_one_direction():
-    graph = {}
-    for path in MODULES:
-        parts = path.relative_to(ROOT).with_suffix("").parts
-        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-        graph[name] = imported(path)
-    edges = {name: {n for n in names if n in graph and n != name} for name, names in graph.items()}
-    # A package's lazy exports are not part of its modules' order.
-    edges = {name: targets for name, targets in edges.items() if targets}
+    # A package's __init__ only re-exports, so it has no place in the order of its modules.
+    named = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts): imported(path)
+        for path in MODULES
+        if path.name != "__init__.py"
+    }
+    edges = {name: names & named.keys() - {name} for name, names in named.items()}
     done: set[str] = set()
 
     def visit(name: str, trail: tuple[str, ...]) -> None:
         assert name not in trail, " -> ".join([*trail, name])
         if name not in done:
-            for target in sorted(edges.get(name, ())):
+            for target in sorted(edges[name]):
                 visit(target, (*trail, name))
             done.add(name)
 
