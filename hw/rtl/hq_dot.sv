@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Sum of Lanes exact products of codes, with one bit still to be added:
+///
+///   sum_o + carry_o = sum over lanes of value(weight_i[lane]) * value(act_i[lane])
+///
+/// Each product arrives as sign and magnitude and joins the sum as mag ^ neg plus the bit neg;
+/// the tree absorbs all of these bits but one, and the accumulator absorbs that one.
+///
+/// Latency 0 (combinational).  Exact.  Equals hwquant.mac.MacSpec.products summed over lanes.
+`default_nettype none
+
+module hq_dot #(
+  parameter int unsigned Lanes = 4,  // products per beat
+  parameter int unsigned WeightBits = 4,  // weight code width
+  parameter bit WeightFloat = 1'b1,  // weight is a minifloat
+  parameter bit WeightSigned = 1'b1,  // weight has a sign
+  parameter int unsigned WeightExpBits = 2,  // weight exponent field width
+  parameter int unsigned ActBits = 4,  // activation code width
+  parameter bit ActFloat = 1'b1,  // activation is a minifloat
+  parameter bit ActSigned = 1'b1,  // activation has a sign
+  parameter int unsigned ActExpBits = 2,  // activation exponent field width
+  parameter int unsigned ProductBits = 9,  // width of one product, see hw.generate.product_bits
+  localparam int unsigned SumBits = ProductBits + $clog2(Lanes)
+) (
+  input  logic [Lanes-1:0][WeightBits-1:0] weight_i,
+  input  logic [Lanes-1:0][ActBits-1:0] act_i,
+  output logic [SumBits-1:0] sum_o,
+  output logic carry_o
+);
+
+  localparam bit HasSign = (WeightFloat && WeightSigned) || (ActFloat && ActSigned);
+
+  logic [Lanes-1:0][ProductBits-1:0] term;
+  logic [Lanes-1:0] neg;
+
+  for (genvar lane = 0; lane < Lanes; lane++) begin : gen_lane
+    logic [ProductBits-1:0] mag;
+
+    hq_term #(
+      .WeightBits(WeightBits),
+      .WeightFloat(WeightFloat),
+      .WeightSigned(WeightSigned),
+      .WeightExpBits(WeightExpBits),
+      .ActBits(ActBits),
+      .ActFloat(ActFloat),
+      .ActSigned(ActSigned),
+      .ActExpBits(ActExpBits),
+      .ProductBits(ProductBits)
+    ) u_term (
+      .weight_i(weight_i[lane]),
+      .act_i(act_i[lane]),
+      .neg_o(neg[lane]),
+      .mag_o(mag)
+    );
+
+    assign term[lane] = mag ^ {ProductBits{neg[lane]}};
+  end
+
+  hq_sum #(
+    .Count(Lanes),
+    .Width(ProductBits),
+    .HasCarry(HasSign)
+  ) u_sum (
+    .term_i(term),
+    .carry_i(neg),
+    .sum_o(sum_o),
+    .carry_o(carry_o)
+  );
+
+endmodule
+
+`default_nettype wire
