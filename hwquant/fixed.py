@@ -56,4 +56,6 @@ class Fixed:
 
     def saturate(self, x: NDArray[Any] | int) -> Any:
         """Return ``x`` clamped to the rails."""
+        if isinstance(x, int):  # numpy refuses to compare a small integer with rails beyond 64 bits
+            return min(max(x, self.min_int), self.max_int)
         return np.minimum(np.maximum(x, self.min_int), self.max_int)
