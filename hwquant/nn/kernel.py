@@ -53,9 +53,10 @@ class Grid:
 @lru_cache(maxsize=1024)
 def grid(fmt: Format) -> Grid:
     """Return the loop constants of ``fmt``."""
-    uniform = isinstance(fmt, Integer) or fmt.exponent_bits == 0
-    # A uniform grid is the subnormal range of a format wide enough to hold all of it.
-    fraction = fmt.bits if uniform else fmt.mantissa_bits
+    if isinstance(fmt, Integer) or fmt.exponent_bits == 0:
+        fraction = fmt.bits  # a uniform grid is the subnormal range of a wide enough format
+    else:
+        fraction = fmt.mantissa_bits
     emin = fmt.lsb_exp + fraction
     top = fmt.lsb_exp + fmt.max_int.bit_length() - 1
     shift = max(max(top, emin) - TOP_EXPONENT, 0)
@@ -100,7 +101,7 @@ class _Compiler:
         """Return whether ``x`` should go through the compiled loop."""
         if self.mode is False or x.numel() < COMPILE_FROM or x.device.type != "cpu":
             return False
-        if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
+        if torch.compiler.is_compiling() or torch.jit.is_tracing():
             return False
         if self.mode is None:
             self.seen += x.numel()
@@ -197,7 +198,7 @@ def quantize_unit(y: Tensor, fmt: Format) -> Tensor:
     if y.dtype is not torch.float32:
         raise TypeError(f"quantize_unit takes float32, got {y.dtype}")
     if y.requires_grad and torch.is_grad_enabled():
-        result: Tensor = _StraightThrough.apply(y, fmt)
+        result: Tensor = _StraightThrough.apply(y, fmt)  # type: ignore[no-untyped-call]
         return result
     return _quantize(y, fmt)
 

@@ -110,6 +110,8 @@ class _TensorQuant(nn.Module):
     one (value, scale, zero point, bit width), where ``scale`` includes the step of the format.
     """
 
+    metadata: Tensor
+
     def __init__(self, quantizer: Quantizer) -> None:
         super().__init__()
         self.quantizer = quantizer

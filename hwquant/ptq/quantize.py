@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Post-training quantization of any module made of convolutions, linear layers and attention."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from hwquant.errors import InputError
+from hwquant.nn.layers import MatMul, set_bias_on_grid
+from hwquant.ptq.attention import open_attention, open_scaled_dot_product
+from hwquant.ptq.fold import fold_batch_norms
+from hwquant.ptq.insert import insert_quantizers, open_matmuls
+from hwquant.ptq.job import Job
+from hwquant.ptq.recipe import Recipe
+from hwquant.ptq.step import build_step
+from hwquant.ptq.trace import check_weights, propagate_shapes, run_forward, trace
+
+__all__ = ["META", "prepare", "quantize"]
+
+META = "hwquant"  # the key of what we remember in a quantized model's ``meta``
+
+
+def quantize(
+    model: nn.Module, recipe: Recipe, calib: Iterable[Tensor] | Tensor, *, inplace: bool = False
+) -> fx.GraphModule:
+    """Return a quantized copy of ``model`` in evaluation mode; the float model stays as it was.
+
+    ``calib`` is one batch or several, unlabelled, as the model takes them (float32, first axis
+    the batch).  The copy is a graph of Brevitas layers (``weight_quant`` ours), ``QuantIdentity``
+    in front of every multiply, and whatever else the model does, in float.  ``inplace`` spends
+    the given model instead of copying it.
+
+    Raises `InputError` for NaN weights, empty or unfitting data; `UnsupportedError` for layers
+    that cannot be quantized; `SpecError` for a recipe that does not fit the model.
+    """
+    batches = _batches(calib)
+    steps = [build_step(spec) for spec in recipe.steps]
+    non_negative = all(float(batch.min()) >= 0 for batch in batches)
+    job = prepare(model, recipe, batches, input_non_negative=non_negative, inplace=inplace)
+    for step in steps:
+        step.apply(job)
+    for site in job.sites:
+        layer = job.layer(site)
+        if not isinstance(layer, MatMul):
+            set_bias_on_grid(layer, job.act(site.acts[0]))
+    return job.model
+
+
+def prepare(
+    model: nn.Module,
+    recipe: Recipe,
+    batches: tuple[Tensor, ...],
+    *,
+    input_non_negative: bool,
+    inplace: bool = False,
+) -> Job:
+    """Return the job before any step: folded float graph and the graph with scale-1 quantizers."""
+    check_weights(model)
+    source = (model if inplace else copy.deepcopy(model)).eval().requires_grad_(False)
+    run_forward(source, batches[0][:1])
+    reference = trace(open_attention(source))
+    propagate_shapes(reference, batches[0][:1])
+    fold_batch_norms(reference)
+    open_scaled_dot_product(reference)
+    open_matmuls(reference)
+    reference.eval()
+    model_ = copy.deepcopy(reference)
+    sites = insert_quantizers(model_, recipe, input_non_negative=input_non_negative)
+    model_.meta[META] = {
+        "recipe": recipe,
+        "input_shape": tuple(batches[0].shape[1:]),
+        "input_non_negative": input_non_negative,
+        "layers": tuple(site.path for site in sites),
+    }
+    return Job(reference, model_.eval(), sites, batches, recipe)
+
+
+def _batches(calib: Iterable[Tensor] | Tensor) -> tuple[Tensor, ...]:
+    """Return the calibration batches, checked."""
+    given: list[Any] = [calib] if isinstance(calib, Tensor) else list(calib)
+    for batch in given:
+        if not isinstance(batch, Tensor):
+            raise InputError(
+                f"calibration data holds a {type(batch).__name__}, allowed tensors; a loader of "
+                "(input, label) pairs needs [x for x, _ in loader]"
+            )
+        if not batch.is_floating_point():
+            raise InputError(f"calibration data is {batch.dtype}, allowed float32 tensors")
+        if batch.dim() < 2 or 0 in batch.shape[1:]:
+            raise InputError(
+                f"a calibration batch has shape {tuple(batch.shape)}, allowed (batch, ...)"
+            )
+        if not bool(torch.isfinite(batch).all()):
+            raise InputError("calibration data holds NaN or infinity, allowed finite numbers")
+    batches = tuple(batch.detach().float() for batch in given if len(batch))
+    if not batches:
+        raise InputError("calibration data is empty; give at least one batch of inputs")
+    if len({batch.shape[1:] for batch in batches}) > 1:
+        shapes = sorted({tuple(batch.shape[1:]) for batch in batches})
+        raise InputError(f"calibration batches have unequal shapes {shapes}, allowed one shape")
+    return batches

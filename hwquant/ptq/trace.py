@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From any module to a graph of calls, and the refusal of what cannot be quantized honestly."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any, Final
+
+import torch
+from brevitas.nn.quant_layer import QuantNonLinearActLayer, QuantWeightBiasInputOutputLayer
+from torch import Tensor, fx, nn
+from torch.nn import functional as F
+
+from hwquant.errors import InputError, UnsupportedError
+from hwquant.nn.layers import MULTIPLY_LAYERS, MatMul
+
+__all__ = ["MATMUL_FUNCTIONS", "MATMUL_METHODS", "check_weights", "propagate_shapes", "trace"]
+
+MATMUL_FUNCTIONS: Final = (torch.matmul, torch.bmm, torch.mm, operator.matmul)
+MATMUL_METHODS: Final = ("matmul", "bmm", "mm", "__matmul__")
+ATTENTION: Final = F.scaled_dot_product_attention
+
+# Leaf modules that hold no products of activations and weights.
+FREE_MODULES: Final[tuple[type[nn.Module], ...]] = (
+    *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU),
+    *(nn.Mish, nn.Sigmoid, nn.Tanh, nn.Softplus, nn.Softsign, nn.Hardtanh, nn.Hardswish),
+    *(nn.Hardsigmoid, nn.LogSigmoid, nn.Softmax, nn.LogSoftmax, nn.Threshold),
+    *(nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.AlphaDropout, nn.Flatten),
+    *(nn.Unflatten, nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d),
+    *(nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d),
+    *(nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm1d),
+    *(nn.InstanceNorm2d, nn.Embedding, nn.Upsample, nn.PixelShuffle, nn.PixelUnshuffle),
+    *(nn.ZeroPad2d, nn.ConstantPad1d, nn.ConstantPad2d, nn.ReflectionPad1d, nn.ReflectionPad2d),
+    *(nn.ReplicationPad1d, nn.ReplicationPad2d, nn.ChannelShuffle, nn.LocalResponseNorm),
+    *(nn.RMSNorm, nn.Softmin, nn.GLU, nn.Fold, nn.Unfold),
+)
+FORBIDDEN_FUNCTIONS: Final[frozenset[Any]] = frozenset(
+    {
+        *(torch.einsum, torch.tensordot, torch.addmm, torch.baddbmm, torch.addbmm, torch.mv),
+        *(torch.dot, torch.inner, torch.outer, torch.kron, torch.cdist, torch.chain_matmul),
+        *(torch.addmv, torch.addr, torch.vdot, torch.linalg.multi_dot, torch.linalg.matmul),
+        *(F.linear, F.bilinear, F.conv1d, F.conv2d, F.conv3d, F.conv_transpose1d),
+        *(F.conv_transpose2d, F.conv_transpose3d, F.multi_head_attention_forward),
+    }
+)
+FORBIDDEN_METHODS: Final = frozenset(
+    {"addmm", "baddbmm", "addbmm", "mv", "dot", "inner", "outer", "addmv", "addr", "vdot"}
+)
+ALLOWED: Final = (
+    "Conv1d, Conv2d, ConvTranspose2d, Linear, MultiheadAttention, scaled_dot_product_attention, "
+    "matmul/bmm/@, BatchNorm1d/2d, activations, pooling, norms and reshapes"
+)
+
+
+class _Tracer(fx.Tracer):
+    """Enter user modules, stop at torch.nn, Brevitas and `MatMul`."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """Return whether ``m`` becomes one call of the graph."""
+        brevitas = isinstance(m, QuantWeightBiasInputOutputLayer | QuantNonLinearActLayer)
+        leaf: bool = brevitas or isinstance(m, MatMul)
+        return leaf or super().is_leaf_module(m, module_qualified_name)
+
+
+def trace(model: nn.Module) -> fx.GraphModule:
+    """Return ``model`` as a graph that shares its parameters.
+
+    Raises `UnsupportedError` naming the module or operator when the model cannot be traced or
+    holds a multiply operator that would silently stay float.
+    """
+    try:
+        graph = _Tracer().trace(model)
+    except (fx.proxy.TraceError, TypeError, ValueError, RuntimeError, NameError) as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise UnsupportedError(
+            f"{type(model).__name__} cannot be traced ({reason[0]}); its forward may not branch on "
+            "tensor values: move such code out of the model"
+        ) from error
+    module = fx.GraphModule(model, graph, class_name=type(model).__name__)
+    _check_operators(module)
+    return module
+
+
+def _check_operators(graph_module: fx.GraphModule) -> None:
+    modules = dict(graph_module.named_modules())
+    for node in graph_module.graph.nodes:
+        if node.op == "call_module":
+            leaf = modules[str(node.target)]
+            brevitas = isinstance(leaf, QuantWeightBiasInputOutputLayer | QuantNonLinearActLayer)
+            supported = (*MULTIPLY_LAYERS, *FREE_MODULES, MatMul)
+            if not brevitas and not isinstance(leaf, supported):
+                raise UnsupportedError(
+                    f"layer {node.target!r} is a {type(leaf).__name__}, allowed: {ALLOWED}; "
+                    "replace it or quantize a part of the model without it"
+                )
+        elif node.op == "call_function" and node.target in FORBIDDEN_FUNCTIONS:
+            raise UnsupportedError(
+                f"{_where(node)} calls {node.target.__name__}, allowed: {ALLOWED}; "
+                "write the product as a layer or as torch.matmul"
+            )
+        elif node.op == "call_method" and node.target in FORBIDDEN_METHODS:
+            raise UnsupportedError(
+                f"{_where(node)} calls Tensor.{node.target}, allowed: {ALLOWED}; "
+                "write the product as a layer or as torch.matmul"
+            )
+
+
+def module_path(node: fx.Node) -> str:
+    """Return the path of the module whose forward made this call ('' at the top)."""
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    return str(stack[-1][0]) if stack else ""
+
+
+def _where(node: fx.Node) -> str:
+    return f"module {module_path(node) or 'at the top'!r}"
+
+
+def check_weights(model: nn.Module) -> None:
+    """Raise `InputError` naming the first parameter or buffer that holds NaN or infinity."""
+    named: list[tuple[str, Tensor]] = [*model.named_parameters(), *model.named_buffers()]
+    for name, tensor in named:
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            what = "NaN" if bool(torch.isnan(tensor).any()) else "infinity"
+            raise InputError(
+                f"parameter {name!r} holds {what}, allowed finite numbers; train or load the "
+                "model again"
+            )
+
+
+class _Shapes(fx.Interpreter):
+    """Runs the graph once and notes the shape of every tensor."""
+
+    def run_node(self, n: fx.Node) -> Any:
+        """Run one call, noting what it returned."""
+        result = super().run_node(n)
+        if isinstance(result, Tensor):
+            n.meta["shape"] = tuple(result.shape)
+        return result
+
+
+def propagate_shapes(graph_module: fx.GraphModule, sample: Tensor) -> None:
+    """Run ``sample`` through the graph and store each node's shape in ``node.meta["shape"]``.
+
+    Raises `InputError` when the sample does not fit the model.
+    """
+    run_forward(_Shapes(graph_module).run, sample)
+
+
+def run_forward(forward: Callable[[Tensor], Any], x: Tensor) -> Any:
+    """Return ``forward(x)`` without gradients; raises `InputError` when the shape does not fit."""
+    try:
+        with torch.no_grad():
+            return forward(x)
+    except (RuntimeError, ValueError, IndexError, TypeError) as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise InputError(
+            f"the model does not accept an input of shape {tuple(x.shape)} and type {x.dtype}: "
+            f"{reason[0]}"
+        ) from error
