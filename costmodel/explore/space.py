@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The space of a sweep: which formats, recipes, scales and granularities, on which model.
+"""The space of a sweep: a product of choices, each point of which is a recipe.
 
-A space is a product of choices, given by flags or by a TOML file with the same words::
+Given by flags or by a TOML file with the same words::
 
     model = "zoo:digits_cnn"
     weights = ["int4", "e2m1"]
     acts = ["same", "int8"]            # "same": the weight's format
-    recipes = [["calibrate"], ["calibrate", "bias_correction"]]
-    scales = ["pot"]
+    steps = [["calibrate"], ["calibrate", "bias_correction"]]
+    scales = ["po2"]
     granularities = ["per_channel"]
     lanes = 8
-    seed = 0
+    [recipe]                           # any other field of a recipe, for every point
+    calibration = "mse"
 """
 
 from __future__ import annotations
@@ -18,125 +19,120 @@ from __future__ import annotations
 import itertools
 import json
 import tomllib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from hwquant.errors import InputError
 from hwquant.formats import parse
+from hwquant.ptq.recipe import Recipe
 
-__all__ = ["SAME", "Point", "Space", "from_toml"]
+__all__ = ["SAME", "Space", "coordinates", "from_toml", "label"]
 
 SAME = "same"
-SCALES = ("pot", "float")
-GRANULARITIES = ("per_tensor", "per_channel")
+CHOICES = ("weights", "acts", "steps", "scales", "granularities")
 
 
-@dataclass(frozen=True)
-class Point:
-    """One choice of each: what is quantized how.  Formats by name, ``steps`` in order."""
+def coordinates(recipe: Recipe) -> dict[str, Any]:
+    """Return the columns of a point: formats, steps, scale, granularity, calibration."""
+    record = recipe.to_dict()
+    names = ("weight", "act", "scale", "granularity", "calibration")
+    return {name: record[name] for name in names} | {"steps": "+".join(record["steps"])}
 
-    weight: str
-    act: str
-    steps: tuple[str, ...]
-    scale: str
-    granularity: str
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the coordinates as a flat record."""
-        return asdict(self) | {"steps": "+".join(self.steps)}
-
-    @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> Point:
-        """Rebuild a point from `to_json`."""
-        steps = tuple(filter(None, str(record["steps"]).split("+")))
-        return cls(**(dict(record) | {"steps": steps}))
-
-    @property
-    def label(self) -> str:
-        """A short name for figures: ``e2m1`` or ``e2m1·int8`` (weight, act)."""
-        return self.weight if self.weight == self.act else f"{self.weight}·{self.act}"
+def label(record: dict[str, Any]) -> str:
+    """Return a point's short name for figures: ``e2m1``, or ``e2m1/int8`` (weight, activation)."""
+    weight, act = record["weight"], record["act"]
+    return str(weight) if weight == act else f"{weight}/{act}"
 
 
 @dataclass(frozen=True)
 class Space:
     """The choices of a sweep and what they are applied to.
 
-    Raises `FormatError` for an unknown format and `InputError` for an empty or unknown choice.
+    ``lanes`` is the folding: parallel products per layer.  ``recipe`` holds other fields of
+    `Recipe`, the same for every point.
+
+    Raises `FormatError`, `SpecError` or `InputError` naming what was given and what is allowed.
     """
 
     model: str = "zoo:digits_cnn"
     data: str = ""
     weights: tuple[str, ...] = ("int4", "int8", "e2m1", "e4m3")
     acts: tuple[str, ...] = (SAME,)
-    recipes: tuple[tuple[str, ...], ...] = (("calibrate",),)
-    scales: tuple[str, ...] = ("pot",)
+    steps: tuple[tuple[str, ...], ...] = (("calibrate", "bias_correction"),)
+    scales: tuple[str, ...] = ("po2",)
     granularities: tuple[str, ...] = ("per_channel",)
     lanes: int = 8
     seed: int = 0
+    recipe: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("weights", "acts", "recipes", "scales", "granularities"):
+        for name in CHOICES:
             if not getattr(self, name):
                 raise InputError(f"{name} is empty; name at least one")
-        for name in (*self.weights, *(act for act in self.acts if act != SAME)):
-            parse(name)
-        for name, allowed in (("scales", SCALES), ("granularities", GRANULARITIES)):
-            for given in getattr(self, name):
-                if given not in allowed:
-                    raise InputError(f"{name}: {given!r}, allowed {', '.join(allowed)}")
         if not 1 <= self.lanes <= 4096:
             raise InputError(f"lanes {self.lanes}, allowed 1..4096")
+        axes = {"weight", "act", "steps", "scale", "granularity"}
+        if taken := sorted(axes & set(self.recipe)):
+            raise InputError(f"recipe.{taken[0]} is an axis of the space; give it as a list there")
+        self.points()
 
-    def points(self) -> tuple[Point, ...]:
+    def points(self) -> tuple[Recipe, ...]:
         """Return every distinct point, in a fixed order."""
         product = itertools.product(
-            self.recipes, self.scales, self.granularities, self.acts, self.weights
+            self.steps, self.scales, self.granularities, self.acts, self.weights
         )
         found = (
-            Point(str(parse(w)), str(parse(w if a == SAME else a)), steps, scale, granularity)
+            Recipe.from_dict(
+                self.recipe
+                | {"weight": parse(w), "act": parse(w if a == SAME else a), "steps": steps}
+                | {"scale": scale, "granularity": granularity}
+            )
             for steps, scale, granularity, a, w in product
         )
         return tuple(dict.fromkeys(found))
 
     def to_toml(self) -> str:
         """Return the space as TOML; `from_toml` reads it back."""
-        # JSON strings, arrays and integers are also TOML.
-        return "".join(f"{key} = {json.dumps(value)}\n" for key, value in asdict(self).items())
+        record = asdict(self)
+        recipe = record.pop("recipe")
+        # JSON strings, numbers, booleans and arrays of them are also TOML.
+        lines = [f"{key} = {json.dumps(value)}" for key, value in record.items()]
+        lines += ["", "[recipe]", *(f"{k} = {json.dumps(v)}" for k, v in sorted(recipe.items()))]
+        return "\n".join(lines) + "\n"
 
     def differences(self, other: Space) -> str:
         """Say in words how ``other`` differs; empty when it does not."""
         pairs = ((f.name, getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
         return "; ".join(
-            f"{name}: {_plain(mine)} there, {_plain(theirs)} here"
+            f"{name}: {json.dumps(mine)} there, {json.dumps(theirs)} here"
             for name, mine, theirs in pairs
             if mine != theirs
         )
 
 
-def _plain(value: Any) -> str:
-    return json.dumps(value) if not isinstance(value, str) else value
+_KINDS: dict[str, tuple[type, str]] = {
+    "model": (str, "a string"),
+    "data": (str, "a string"),
+    "lanes": (int, "an integer"),
+    "seed": (int, "an integer"),
+    "recipe": (dict, "a table of recipe fields"),
+    "steps": (list, "a list of lists of strings"),
+}
 
 
 def _typed(name: str, value: Any, where: str) -> Any:
     """Check one TOML value and return it as the field's type."""
-    kinds: dict[str, tuple[type, str]] = {
-        "model": (str, "a string"),
-        "data": (str, "a string"),
-        "lanes": (int, "an integer"),
-        "seed": (int, "an integer"),
-    }
-    kind, said = kinds.get(name, (list, "a list of strings"))
+    kind, said = _KINDS.get(name, (list, "a list of strings"))
     entries = value if isinstance(value, list) else []
-    if name == "recipes":
-        said = "a list of lists of strings"
+    if name == "steps":
         good = all(isinstance(e, list) and all(isinstance(s, str) for s in e) for e in entries)
     else:
         good = all(isinstance(entry, str) for entry in entries)
     if not isinstance(value, kind) or isinstance(value, bool) or not good:
         raise InputError(f"{where}: {name} = {value!r}, allowed {said}")
-    if name == "recipes":
+    if name == "steps":
         return tuple(map(tuple, entries))
     return tuple(entries) if kind is list else value
 
