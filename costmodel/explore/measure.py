@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What one point of a sweep costs in accuracy: runs inside workers, where torch lives."""
+
+from __future__ import annotations
+
+import time
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from costmodel.explore.folder import source_key
+from costmodel.explore.space import Space
+from hwquant import cache
+from hwquant.errors import InputError
+from hwquant.ptq.recipe import Recipe
+
+if TYPE_CHECKING:
+    from hwquant.zoo import TrainedModel
+
+__all__ = ["baseline", "measure", "point_key", "quantized", "trained"]
+
+BATCH = 256
+
+
+def _files_named(text: str) -> list[str]:
+    """Return the content hashes of the files that a MODEL or --data text names.
+
+    Raises `InputError` for a file that does not exist.
+    """
+    if text.startswith("zoo:") or text in ("", "digits"):
+        return []
+    source, _, weights = text.partition("@")
+    file, colon, _ = source.rpartition(":")
+    paths = [Path(file if colon else source), *([Path(weights)] if weights else [])]
+    for path in paths:
+        if not path.is_file():
+            raise InputError(f"{text!r}: there is no file {path}")
+    return [cache.file_hash(path) for path in paths]
+
+
+@lru_cache(maxsize=8)
+def _origin(model: str, data: str) -> tuple[str, ...]:
+    """Return what names the model and the data by content, and the code that works on them."""
+    return (model, data, *_files_named(model), *_files_named(data), source_key())
+
+
+def point_key(space: Space, recipe: Recipe) -> str:
+    """Return the content key of a point's accuracy: model, data, recipe, seed and our source."""
+    origin = _origin(space.model, space.data)
+    return cache.content_key("point", origin, recipe.to_dict(), space.seed)
+
+
+@lru_cache(maxsize=1)
+def trained(model: str, data: str) -> TrainedModel:
+    """Return the float model and its data, once per process (a zoo model is trained once ever)."""
+    import torch
+
+    from hwquant import zoo
+
+    torch.set_num_threads(1)  # one thread per worker: results do not depend on the machine
+    found: TrainedModel = zoo.resolve(model, data or None)
+    return found
+
+
+def baseline(model: str, data: str) -> dict[str, Any]:
+    """Return the float model's accuracy and the number of test items; trains on first use."""
+    given = trained(model, data)
+    return {"float_top1": given.float_top1, "test_items": len(given.data.x_test)}
+
+
+def quantized(model: str, data: str, recipe: Recipe, seed: int) -> Any:
+    """Return the quantized model of a point; equal arguments give equal code words."""
+    import torch
+
+    from hwquant.ptq.quantize import quantize
+
+    given = trained(model, data)
+    torch.manual_seed(seed)
+    return quantize(given.model, recipe, given.data.x_calib.split(BATCH))
+
+
+def measure(model: str, data: str, recipe_record: dict[str, Any], seed: int) -> dict[str, Any]:
+    """Quantize, test, and describe the work; returns ``{"metrics", "layers"}``, JSON-able.
+
+    ``layers`` are `hwquant.workload.Layer` records in execution order.
+    """
+    from hwquant.nn.codes import workload
+    from hwquant.zoo.training import top1
+
+    started = time.perf_counter()
+    given = trained(model, data)
+    qmodel = quantized(model, data, Recipe.from_dict(recipe_record), seed)
+    work = workload(qmodel, given.data.sample)
+    metrics = {
+        "top1": top1(qmodel, given.data.x_test, given.data.y_test),
+        "float_top1": given.float_top1,
+        "macs": work.macs,
+        "weight_bits": work.weight_bits,
+        "acc_bits": max((layer.acc_bits for layer in work.layers), default=0),
+        "seconds": round(time.perf_counter() - started, 3),
+    }
+    return {"metrics": metrics, "layers": [layer.to_json() for layer in work.layers]}
