@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A multiply-accumulate layer as integers, and the certificate of its accumulator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from hwquant import workload
+from hwquant.fixed import signed_bits
+from hwquant.formats import Format
+from hwquant.graph.exact import FLOAT32_EXACT, Array
+from hwquant.graph.matmul import Window
+from hwquant.mac import MacSpec, paper_bits
+
+__all__ = ["MacLayer", "certify"]
+
+
+@dataclass(frozen=True)
+class MacLayer:
+    """One layer: ``length`` products per output, ``outputs`` dot products per inference.
+
+    ``weight_ints`` has shape (channels, length) and ``bias`` (channels,), both in accumulator
+    units ``unit[channel]``; both are None for a product of two activations, whose second operand
+    takes the weight's place.  ``acts`` names the quantized tensors that feed the layer, and
+    ``low..high`` bounds every accumulator value, bias included.  ``tensor`` is the ONNX tensor of
+    the result, ``biased`` says whether it holds the bias.  ``off_grid`` counts bias values that
+    are no integer on the accumulator grid (they are then added after the accumulator).
+    """
+
+    name: str
+    op: str
+    node: str
+    tensor: str
+    acts: tuple[str, ...]
+    weight: Format
+    act: Format
+    length: int
+    outputs: int
+    channels: int
+    unit: tuple[Fraction, ...]
+    low: int
+    high: int
+    weight_ints: Array | None = None
+    weight_codes: Array | None = None
+    bias: Array | None = None
+    window: Window | None = None
+    off_grid: int = 0
+
+    @property
+    def acc_bits(self) -> int:
+        """The certified accumulator width, from the weight codes, the act format and the bias."""
+        return signed_bits(self.low, self.high)
+
+    @property
+    def law_bits(self) -> int:
+        """The accumulator law: the width for any weights of the format, bias excluded."""
+        return MacSpec(self.weight, self.act, lanes=1, length=self.length).exact_bits
+
+    @property
+    def paper_bits(self) -> int:
+        """The width of the paper's formula (arXiv 2311.12359), for comparison."""
+        return paper_bits(self.weight, self.act, self.length)
+
+    @property
+    def float32_exact(self) -> bool:
+        """Whether a float32 sum of the products is exact in any order, given exact operands."""
+        po2 = all(
+            u.numerator & (u.numerator - 1) == 0 and u.denominator & (u.denominator - 1) == 0
+            for u in self.unit
+        )
+        return po2 and max(-self.low, self.high) <= FLOAT32_EXACT and not self.off_grid
+
+    def workload_layer(self) -> workload.Layer:
+        """Return what the layer asks of the hardware."""
+        return workload.Layer(
+            name=self.name,
+            op=self.op,
+            length=self.length,
+            outputs=self.outputs,
+            weights=0 if self.weight_codes is None else int(self.weight_codes.size),
+            channels=self.channels,
+            weight=self.weight,
+            act=self.act,
+            acc_bits=self.acc_bits,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record for metadata and reports."""
+        return {
+            "name": self.name,
+            "op": self.op,
+            "weight": str(self.weight),
+            "act": str(self.act),
+            "length": self.length,
+            "outputs": self.outputs,
+            "channels": self.channels,
+            "acc_bits": self.acc_bits,
+            "law_bits": self.law_bits,
+            "paper_bits": self.paper_bits,
+            "float32_exact": self.float32_exact,
+        }
+
+
+def _object_sum(ints: Array) -> list[int]:
+    bound = max(int(ints.max(initial=0)), -int(ints.min(initial=0))) * max(ints.shape[1], 1)
+    if bound >= 1 << 62:
+        ints = ints.astype(object)
+    return [int(s) for s in ints.sum(axis=1)]
+
+
+def certify(weight_ints: Array, act_low: int, act_high: int, bias: list[int]) -> tuple[int, int]:
+    """Return the least and greatest value any prefix of the sum can reach, over all channels.
+
+    The same bound as `hwquant.mac.certificate`: with ``act_low <= 0 <= act_high`` a channel lies in
+    ``[P*act_low + N*act_high, P*act_high + N*act_low] + bias`` where P and N are the sums of its
+    positive and negative weights.  Zero is always inside, so partial sums are too.
+    """
+    positive = _object_sum(np.maximum(weight_ints, 0))
+    negative = _object_sum(np.minimum(weight_ints, 0))
+    low = high = 0
+    for p, n, b in zip(positive, negative, bias, strict=True):
+        least, most = p * act_low + n * act_high, p * act_high + n * act_low
+        low = min(low, least, least + b)
+        high = max(high, most, most + b)
+    return low, high
