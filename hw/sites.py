@@ -158,8 +158,9 @@ def _sharing_edges(luts: list[Net], apart: frozenset[int]) -> dict[int, set[int]
 def pair_luts(luts: list[Net], apart: frozenset[int] = frozenset()) -> set[tuple[int, int]]:
     """Return which LUTs (by index; each a set of inputs) share a site with which.
 
-    No two LUTs of ``apart`` are paired, and none of them with a LUT it shares no input with.  Among LUTs that share an input the pairing is maximum up
-    to `MATCH_NODES` LUTs and `MATCH_EDGES` possible pairs, greedy above.
+    No two LUTs of ``apart`` are paired, and none of them with a LUT it shares no input with.
+    Among LUTs that share an input the pairing is maximum up to `MATCH_NODES` LUTs and
+    `MATCH_EDGES` possible pairs, greedy above.
     """
     edges = _sharing_edges(luts, apart)
     order = sorted((n for n in edges if edges[n]), key=lambda n: (len(edges[n]), n))

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``hwquant cost``: the price of a kernel or of a network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from hwquant.cli import emit, json_option
+
+__all__ = ["cost"]
+
+
+@click.command()
+@click.argument("model", required=False, type=click.Path(path_type=Path), metavar="[MODEL.onnx]")
+@click.option("--weight", metavar="FORMAT", help="Weight format, e.g. e2m1.")
+@click.option("--act", metavar="FORMAT", help="Activation format, e.g. int8.")
+@click.option("--lanes", type=int, default=1, show_default=True, help="Products per beat.")
+@click.option("--length", type=int, help="Products between two clears (default: lanes).")
+@click.option(
+    "--acc",
+    default="auto",
+    show_default=True,
+    metavar="auto|BITS",
+    help="Accumulator width; auto is the exact width for --length.",
+)
+@click.option(
+    "--overflow",
+    type=click.Choice(["wrap", "saturate"]),
+    default="wrap",
+    show_default=True,
+    help="What the accumulator does beyond its range, after each beat.",
+)
+@click.option(
+    "--folding",
+    type=click.Choice(["per-layer", "per-channel", "shared"]),
+    default="per-layer",
+    show_default=True,
+    help="With a model: one kernel per layer, per output channel, or per pair of formats.",
+)
+@click.option("--synth", is_flag=True, help="Run synthesis even where a measurement is stored.")
+@click.option("--dsp", is_flag=True, help="One kernel: let synthesis use DSP blocks.")
+@json_option
+def cost(
+    model: Path | None,
+    weight: str | None,
+    act: str | None,
+    lanes: int,
+    length: int | None,
+    acc: str,
+    overflow: str,
+    folding: str,
+    synth: bool,
+    dsp: bool,
+    as_json: bool,
+) -> None:
+    """Price one kernel (--weight, --act) or the kernels and weight memory of an exported network.
+
+    The figures come from Yosys: a stored measurement of the same RTL where there is one (source
+    "measured"), else synthesis now (source "synthesis", cached).  Nothing is placed, routed or
+    timed.  lut_sites are packed LUT6 sites, lut_raw LUT cells before packing; "flow" says which
+    tool and rules counted.
+
+    \b
+    Examples:
+      hwquant cost --weight e2m1 --act int8 --lanes 16 --length 256 --json
+      hwquant cost --weight int4 --act int4 --acc 24 --synth
+      hwquant cost model.onnx --lanes 4 --folding shared --json
+    """
+    from costmodel.cost_command import price
+
+    kernel = {"weight": weight, "act": act, "length": length, "acc": acc, "dsp": dsp}
+    emit(
+        price(model, kernel, lanes=lanes, overflow=overflow, folding=folding, synth=synth),
+        as_json=as_json,
+    )

@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The price of a network: kernels for a stated folding, plus weight memory.
+
+It prices the multiply-accumulates and the weights, nothing else: no activation buffers, no
+requantizers, no control.  The folding says how many kernels there are and who uses them:
+
+``per-layer``    one kernel for each layer, all layers at work at once (a pipeline of layers); a
+                 new inference starts as often as the slowest layer allows.
+``per-channel``  in each layer one kernel for each output channel, otherwise as ``per-layer``.
+``shared``       one kernel for each pair of formats, its accumulator as wide as its widest layer
+                 needs; the layers run one after another.
+
+A kernel takes ``lanes`` products a cycle, so a dot product takes ``ceil(length / lanes)`` cycles.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any, Final
+
+from hw.sites import Resources
+from hwquant.errors import InputError, SpecError
+from hwquant.mac import MacSpec, Overflow
+from hwquant.workload import Layer, Workload
+
+from .kernel import KernelCost, estimate
+
+__all__ = [
+    "Folding",
+    "KernelUse",
+    "LayerUse",
+    "Memory",
+    "NetworkCost",
+    "network_cost",
+    "weight_memory",
+]
+
+ROM_DEPTH: Final = 128
+"""The deepest weight memory built from LUTs; a deeper one is block RAM."""
+
+_BRAM18: Final = ((1, 16384), (2, 8192), (4, 4096), (9, 2048), (18, 1024), (36, 512))
+"""Width and depth of one 18 kbit block RAM in each of its shapes."""
+
+
+class Folding(StrEnum):
+    """How layers share kernels; see the module."""
+
+    PER_LAYER = "per-layer"
+    PER_CHANNEL = "per-channel"
+    SHARED = "shared"
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """A weight memory: its bits, and the LUTs or 18 kbit block RAMs that hold them."""
+
+    bits: int = 0
+    luts: int = 0
+    bram18: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class KernelUse:
+    """``copies`` equal kernels, each with its own ``memory``; ``cost`` is that of one."""
+
+    spec: MacSpec
+    copies: int
+    cost: KernelCost
+    memory: Memory
+
+    def to_json(self) -> dict[str, Any]:
+        """Return one row of the kernel table."""
+        return {
+            "weight": str(self.spec.weight),
+            "act": str(self.spec.act),
+            "lanes": self.spec.lanes,
+            "acc_bits": self.spec.accumulator.width,
+            "copies": self.copies,
+            **self.cost.to_json(),
+            "memory_bits": self.memory.bits,
+            "memory_luts": self.memory.luts,
+            "memory_bram18": self.memory.bram18,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class LayerUse:
+    """A layer, the index of the kernel it runs on, and its cycles per inference."""
+
+    layer: Layer
+    kernel: int
+    cycles: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return one row of the layer table."""
+        return {
+            "name": self.layer.name,
+            "op": self.layer.op,
+            "weight": str(self.layer.weight),
+            "act": str(self.layer.act),
+            "acc_bits": self.layer.acc_bits,
+            "macs": self.layer.macs,
+            "weight_bits": self.layer.weight_bits,
+            "kernel": self.kernel,
+            "cycles": self.cycles,
+        }
+
+
+@dataclass(frozen=True)
+class NetworkCost:
+    """The kernels of a network and who uses them; totals are properties."""
+
+    folding: Folding
+    lanes: int
+    kernels: tuple[KernelUse, ...]
+    layers: tuple[LayerUse, ...]
+
+    @property
+    def resources(self) -> Resources:
+        """The sum over all kernels, weight memory left out."""
+        totals = {
+            name: sum(use.copies * count for use, count in self._counts(name))
+            for name in Resources.__dataclass_fields__
+        }
+        return Resources(**totals)
+
+    def _counts(self, name: str) -> Iterable[tuple[KernelUse, int]]:
+        return ((use, use.cost.resources.to_json()[name]) for use in self.kernels)
+
+    @property
+    def memory(self) -> Memory:
+        """The sum over all weight memories."""
+        return Memory(
+            bits=sum(use.copies * use.memory.bits for use in self.kernels),
+            luts=sum(use.copies * use.memory.luts for use in self.kernels),
+            bram18=sum(use.copies * use.memory.bram18 for use in self.kernels),
+        )
+
+    @property
+    def latency_cycles(self) -> int:
+        """Cycles of one inference when every layer waits for the one before it."""
+        return sum(use.cycles for use in self.layers)
+
+    @property
+    def interval_cycles(self) -> int:
+        """Cycles between two inferences."""
+        if self.folding is Folding.SHARED:
+            return self.latency_cycles
+        return max(use.cycles for use in self.layers)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return totals, the kernel table and the layer table."""
+        memory = self.memory
+        sources = sorted({use.cost.source for use in self.kernels})
+        return {
+            **self.resources.to_json(),
+            "weight_bits": sum(use.layer.weight_bits for use in self.layers),
+            "memory_luts": memory.luts,
+            "memory_bram18": memory.bram18,
+            "macs": sum(use.layer.macs for use in self.layers),
+            "interval_cycles": self.interval_cycles,
+            "latency_cycles": self.latency_cycles,
+            "folding": self.folding.value,
+            "lanes": self.lanes,
+            "style": "+".join(sorted({use.cost.style for use in self.kernels})),
+            "source": "+".join(sources),
+            "flow": " | ".join(sorted({use.cost.flow for use in self.kernels})),
+            "kernels": [use.to_json() for use in self.kernels],
+            "layers": [use.to_json() for use in self.layers],
+        }
+
+
+def weight_memory(words: int, width: int) -> Memory:
+    """Return a read-only memory of ``words`` words of ``width`` bits.
+
+    Up to `ROM_DEPTH` words it is LUTs, 64 bits in each; beyond, the fewest 18 kbit block RAMs that
+    one shape alone gives.
+
+    >>> weight_memory(64, 4), weight_memory(1024, 18)
+    (Memory(bits=256, luts=4, bram18=0), Memory(bits=18432, luts=0, bram18=1))
+    """
+    bits = words * width
+    if bits == 0:
+        return Memory()
+    if words <= ROM_DEPTH:
+        return Memory(bits, luts=width * math.ceil(words / 64))
+    blocks = min(math.ceil(words / depth) * math.ceil(width / wide) for wide, depth in _BRAM18)
+    return Memory(bits, bram18=blocks)
+
+
+def network_cost(
+    workload: Workload,
+    *,
+    folding: Folding | str = Folding.PER_LAYER,
+    lanes: int = 1,
+    synth: bool = False,
+    overflow: Overflow | str = Overflow.WRAP,
+) -> NetworkCost:
+    """Return the price of ``workload`` with kernels of ``lanes`` lanes under ``folding``.
+
+    A layer shorter than ``lanes`` gets as many lanes as it has products.  Equal kernels are
+    synthesized once.  ``synth`` is passed on to `costmodel.kernel.estimate`.
+
+    Raises `SpecError` for an unknown folding, `InputError` for a workload without layers,
+    `ToolError` when Yosys is needed and missing.
+    """
+    if folding not in tuple(Folding):
+        raise SpecError(f"folding {folding!r}, allowed: {', '.join(Folding)}")
+    if not workload.layers:
+        raise InputError("the network has no multiply-accumulate layer to price")
+    chosen = Folding(folding)
+    specs = [_layer_spec(layer, lanes, overflow) for layer in workload.layers]
+    if chosen is Folding.SHARED:
+        groups = _groups(specs)
+    else:
+        groups = [(spec, [index]) for index, spec in enumerate(specs)]
+    kernels = []
+    uses: dict[int, LayerUse] = {}
+    for number, (spec, members) in enumerate(groups):
+        layers = [workload.layers[index] for index in members]
+        copies = layers[0].channels if chosen is Folding.PER_CHANNEL else 1
+        words = sum(_words(layer, spec.lanes, copies) for layer in layers)
+        memory = weight_memory(words, spec.lanes * spec.weight.bits)
+        kernels.append(KernelUse(spec, copies, estimate(spec, synth=synth), memory))
+        for index, layer in zip(members, layers, strict=True):
+            beats = math.ceil(layer.length / spec.lanes)
+            uses[index] = LayerUse(layer, number, math.ceil(layer.outputs / copies) * beats)
+    ordered = tuple(uses[index] for index in range(len(specs)))
+    return NetworkCost(chosen, lanes, tuple(kernels), ordered)
+
+
+def _layer_spec(layer: Layer, lanes: int, overflow: Overflow | str) -> MacSpec:
+    width = max(layer.acc_bits, 2)
+    used = min(lanes, layer.length)
+    return MacSpec(layer.weight, layer.act, used, layer.length, width, overflow)
+
+
+def _words(layer: Layer, lanes: int, copies: int) -> int:
+    """Return the words of ``lanes`` weights one kernel stores; each dot product fills its beats."""
+    if layer.weights == 0:
+        return 0
+    dots = math.ceil(layer.weights / layer.length / copies)
+    return dots * math.ceil(layer.length / lanes)
+
+
+def _groups(specs: list[MacSpec]) -> list[tuple[MacSpec, list[int]]]:
+    """Return, for each pair of formats, a kernel that serves all its layers, and those layers."""
+    members: dict[tuple[Any, Any], list[int]] = {}
+    for index, spec in enumerate(specs):
+        members.setdefault((spec.weight, spec.act), []).append(index)
+    groups = []
+    for indices in members.values():
+        lanes = max(specs[index].lanes for index in indices)
+        length = max(specs[index].length for index in indices)
+        width = max(specs[index].accumulator.width for index in indices)
+        groups.append((replace(specs[indices[0]], lanes=lanes, length=length, acc=width), indices))
+    return groups
