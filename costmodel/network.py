@@ -34,6 +34,7 @@ __all__ = [
     "LayerUse",
     "Memory",
     "NetworkCost",
+    "kernel_groups",
     "network_cost",
     "weight_memory",
 ]
@@ -207,16 +208,8 @@ def network_cost(
     Raises `SpecError` for an unknown folding, `InputError` for a workload without layers,
     `ToolError` when Yosys is needed and missing.
     """
-    if folding not in tuple(Folding):
-        raise SpecError(f"folding {folding!r}, allowed: {', '.join(Folding)}")
-    if not workload.layers:
-        raise InputError("the network has no multiply-accumulate layer to price")
-    chosen = Folding(folding)
-    specs = [_layer_spec(layer, lanes, overflow) for layer in workload.layers]
-    if chosen is Folding.SHARED:
-        groups = _groups(specs)
-    else:
-        groups = [(spec, [index]) for index, spec in enumerate(specs)]
+    chosen = _folding(folding)
+    groups = kernel_groups(workload, folding=chosen, lanes=lanes, overflow=overflow)
     kernels = []
     uses: dict[int, LayerUse] = {}
     for number, (spec, members) in enumerate(groups):
@@ -228,8 +221,34 @@ def network_cost(
         for index, layer in zip(members, layers, strict=True):
             beats = math.ceil(layer.length / spec.lanes)
             uses[index] = LayerUse(layer, number, math.ceil(layer.outputs / copies) * beats)
-    ordered = tuple(uses[index] for index in range(len(specs)))
+    ordered = tuple(uses[index] for index in range(len(workload.layers)))
     return NetworkCost(chosen, lanes, tuple(kernels), ordered)
+
+
+def _folding(folding: Folding | str) -> Folding:
+    if folding not in tuple(Folding):
+        raise SpecError(f"folding {folding!r}, allowed: {', '.join(Folding)}")
+    return Folding(folding)
+
+
+def kernel_groups(
+    workload: Workload,
+    *,
+    folding: Folding | str = Folding.PER_LAYER,
+    lanes: int = 1,
+    overflow: Overflow | str = Overflow.WRAP,
+) -> list[tuple[MacSpec, list[int]]]:
+    """Return the kernels that ``folding`` asks for, each with the indices of its layers.
+
+    Raises `SpecError` for an unknown folding, `InputError` for a workload without layers.
+    """
+    chosen = _folding(folding)
+    if not workload.layers:
+        raise InputError("the network has no multiply-accumulate layer to price")
+    specs = [_layer_spec(layer, lanes, overflow) for layer in workload.layers]
+    if chosen is Folding.SHARED:
+        return _groups(specs)
+    return [(spec, [index]) for index, spec in enumerate(specs)]
 
 
 def _layer_spec(layer: Layer, lanes: int, overflow: Overflow | str) -> MacSpec:
