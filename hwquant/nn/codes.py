@@ -55,7 +55,7 @@ def quantized_layers(qmodel: nn.Module) -> Iterator[tuple[str, nn.Module]]:
         if node.op == "call_module" and path not in seen:
             seen.add(path)
             module = qmodel.get_submodule(path)
-            if is_multiply(module) and getattr(module, "act_paths", ()):
+            if is_multiply(module) and getattr(module, "act_paths", None):
                 yield path, module
 
 

@@ -53,9 +53,8 @@ class Grid:
 @lru_cache(maxsize=1024)
 def grid(fmt: Format) -> Grid:
     """Return the loop constants of ``fmt``."""
-    if isinstance(fmt, Integer) or fmt.exponent_bits == 0:
-        fraction = fmt.bits  # a uniform grid is the subnormal range of a wide enough format
-    else:
+    fraction = fmt.bits  # a uniform grid is the subnormal range of a wide enough format
+    if not isinstance(fmt, Integer) and fmt.exponent_bits:
         fraction = fmt.mantissa_bits
     emin = fmt.lsb_exp + fraction
     top = fmt.lsb_exp + fmt.max_int.bit_length() - 1
@@ -101,7 +100,7 @@ class _Compiler:
         """Return whether ``x`` should go through the compiled loop."""
         if self.mode is False or x.numel() < COMPILE_FROM or x.device.type != "cpu":
             return False
-        if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined,no-untyped-call]
             return False
         if self.mode is None:
             self.seen += x.numel()

@@ -97,7 +97,7 @@ def accumulator_unit(layer: nn.Module, act: Quantizer) -> NDArray[np.float64]:
     return unit
 
 
-def set_bias_on_grid(layer: nn.Module, act: Quantizer) -> None:
+def set_bias_on_grid(layer: Any, act: Quantizer) -> None:
     """Round the bias to integers on the accumulator grid and keep both forms.
 
     With power-of-two scales the float32 bias equals integer x unit exactly: a float32 that is
@@ -110,7 +110,7 @@ def set_bias_on_grid(layer: nn.Module, act: Quantizer) -> None:
         layer.bias.copy_((integers * unit).float())
 
 
-def bias_integers(layer: nn.Module) -> NDArray[Any]:
+def bias_integers(layer: Any) -> NDArray[Any]:
     """Return the bias per output channel as exact integers, in units of `accumulator_unit`.
 
     int64 where they fit, else Python integers.

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from hwquant.errors import UnsupportedError
 from hwquant.ptq.trace import module_path
@@ -64,7 +64,7 @@ class Attention(nn.Module):
         need_weights: bool = True,
         attn_mask: Tensor | None = None,
         average_attn_weights: bool = True,
-        is_causal: bool = False,
+        is_causal: bool = False,  # noqa: ARG002  torch's signature; a hint beside attn_mask
     ) -> tuple[Tensor, Tensor | None]:
         """Return (output, attention weights or None); ``is_causal`` is only a hint, as in torch."""
         if key_padding_mask is not None:
@@ -102,7 +102,7 @@ class EncoderLayer(nn.Module):
         src: Tensor,
         src_mask: Tensor | None = None,
         src_key_padding_mask: Tensor | None = None,
-        is_causal: bool = False,
+        is_causal: bool = False,  # noqa: ARG002  torch's signature; a hint beside attn_mask
     ) -> Tensor:
         """Return the encoded sequence, shape of ``src``."""
         if self.norm_first:
@@ -177,7 +177,7 @@ def open_scaled_dot_product(graph_module: fx.GraphModule) -> None:
     graph = graph_module.graph
     names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal", "scale", "enable_gqa")
     for node in list(graph.nodes):
-        if node.op != "call_function" or node.target is not F.scaled_dot_product_attention:
+        if node.op != "call_function" or node.target is not functional.scaled_dot_product_attention:
             continue
         given: dict[str, Any] = dict(zip(names, node.args, strict=False)) | dict(node.kwargs)
         path = module_path(node)

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, fx, nn
 
@@ -51,7 +53,7 @@ def _foldable(layer: nn.Module, node: fx.Node, bn: nn.Module) -> bool:
     return type(layer) in (nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d)
 
 
-def _fold(layer: nn.Module, bn: nn.BatchNorm1d | nn.BatchNorm2d) -> None:
+def _fold(layer: Any, bn: nn.BatchNorm1d | nn.BatchNorm2d) -> None:
     mean, var = bn.running_mean, bn.running_var
     if mean is None or var is None:  # excluded by _foldable; keeps the types honest
         return

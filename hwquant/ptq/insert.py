@@ -9,7 +9,7 @@ from typing import Any, Final
 import torch
 from brevitas import nn as qnn
 from torch import fx, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from hwquant.errors import InputError, SpecError
 from hwquant.formats import Format
@@ -22,8 +22,13 @@ __all__ = ["ACT_PREFIX", "Site", "insert_quantizers", "open_matmuls"]
 
 ACT_PREFIX: Final = "act_quant"
 POOLS: Final = (nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d)
-POOL_FUNCTIONS: Final = (F.avg_pool1d, F.avg_pool2d, F.adaptive_avg_pool1d, F.adaptive_avg_pool2d)
-POOL_FUNCTIONS_ALL: Final[tuple[Any, ...]] = (*POOL_FUNCTIONS, torch.mean)
+POOL_FUNCTIONS: Final[tuple[Any, ...]] = (
+    torch.mean,
+    functional.avg_pool1d,
+    functional.avg_pool2d,
+    functional.adaptive_avg_pool1d,
+    functional.adaptive_avg_pool2d,
+)
 ADDITIONS: Final = ("add", "iadd", "sub", "isub", "cat", "concat", "add_", "sub_")
 NON_NEGATIVE: Final = (nn.ReLU, nn.ReLU6, nn.Sigmoid, nn.Softmax, nn.Hardsigmoid, nn.Softplus)
 NON_NEGATIVE_NAMES: Final = frozenset(
@@ -94,7 +99,7 @@ def insert_quantizers(
     ends = {weighted[0], weighted[-1]} if weighted else set()
     calls = [str(n.target) for n in nodes]
     inserter = _Inserter(graph_module, modules, input_non_negative)
-    sites = []
+    sites: list[Site] = []
     for node in nodes:
         path = str(node.target)
         if path not in paths:
@@ -263,13 +268,13 @@ def _function_name(node: fx.Node) -> str:
 def _is_sum(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
     if node.op == "call_module":
         return isinstance(modules.get(str(node.target)), POOLS)
-    if node.op == "call_function" and node.target in POOL_FUNCTIONS_ALL:
+    if node.op == "call_function" and node.target in POOL_FUNCTIONS:
         return True
     return _function_name(node) in ("add", "iadd", "mean") and bool(node.meta.get("shape"))
 
 
 def _replace_layer(graph_module: fx.GraphModule, site: Site) -> None:
-    layer = graph_module.get_submodule(site.path)
+    layer: Any = graph_module.get_submodule(site.path)
     if not isinstance(layer, MatMul):
         axis = channel_axis(layer) if site.settings.granularity == "per_channel" else None
         kind: Any = site.settings.scale

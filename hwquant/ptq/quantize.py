@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, fx, nn
 
 from hwquant.errors import InputError
+from hwquant.nn.from_brevitas import adopt, is_brevitas_quantized
 from hwquant.nn.layers import MatMul, set_bias_on_grid
+from hwquant.nn.quantizers import act_quantizer
 from hwquant.ptq.attention import open_attention, open_scaled_dot_product
 from hwquant.ptq.fold import fold_batch_norms
 from hwquant.ptq.insert import insert_quantizers, open_matmuls
@@ -20,7 +22,7 @@ from hwquant.ptq.recipe import Recipe
 from hwquant.ptq.step import build_step
 from hwquant.ptq.trace import check_weights, propagate_shapes, run_forward, trace
 
-__all__ = ["META", "prepare", "quantize"]
+__all__ = ["META", "adopt_brevitas", "prepare", "quantize"]
 
 META = "hwquant"  # the key of what we remember in a quantized model's ``meta``
 
@@ -33,22 +35,55 @@ def quantize(
     ``calib`` is one batch or several, unlabelled, as the model takes them (float32, first axis
     the batch).  The copy is a graph of Brevitas layers (``weight_quant`` ours), ``QuantIdentity``
     in front of every multiply, and whatever else the model does, in float.  ``inplace`` spends
-    the given model instead of copying it.
+    the given model instead of copying it.  A model that Brevitas has quantized keeps its formats
+    and scales (see `adopt_brevitas`).
 
     Raises `InputError` for NaN weights, empty or unfitting data; `UnsupportedError` for layers
     that cannot be quantized; `SpecError` for a recipe that does not fit the model.
     """
     batches = _batches(calib)
+    if is_brevitas_quantized(model):
+        return adopt_brevitas(model, recipe, batches, inplace=inplace)
     steps = [build_step(spec) for spec in recipe.steps]
     non_negative = all(float(batch.min()) >= 0 for batch in batches)
     job = prepare(model, recipe, batches, input_non_negative=non_negative, inplace=inplace)
     for step in steps:
         step.apply(job)
-    for site in job.sites:
-        layer = job.layer(site)
-        if not isinstance(layer, MatMul):
-            set_bias_on_grid(layer, job.act(site.acts[0]))
+    finish(job.model)
     return job.model
+
+
+def finish(model: fx.GraphModule) -> None:
+    """Put every bias on its accumulator grid; nothing is trained any more."""
+    model.requires_grad_(False)
+    for path in model.meta[META]["layers"]:
+        layer: Any = model.get_submodule(path)
+        if not isinstance(layer, MatMul):
+            set_bias_on_grid(layer, act_quantizer(model.get_submodule(layer.act_paths[0])))
+
+
+def adopt_brevitas(
+    model: nn.Module, recipe: Recipe, batches: tuple[Tensor, ...], *, inplace: bool = False
+) -> fx.GraphModule:
+    """Return a model that Brevitas quantized, on our quantizers; formats and scales are kept.
+
+    The recipe's formats and steps do not apply.  A batch norm behind a quantized layer stays a
+    float operation: folding it would change the quantized weights.
+    """
+    check_weights(model)
+    source = (model if inplace else copy.deepcopy(model)).eval().requires_grad_(False)
+    run_forward(source, batches[0][:1])
+    graph = trace(source)
+    open_matmuls(graph)
+    layers = adopt(graph)
+    graph.meta[META] = {
+        "recipe": recipe,
+        "input_shape": tuple(batches[0].shape[1:]),
+        "input_non_negative": False,
+        "layers": layers,
+    }
+    finish(graph.eval())
+    return graph
 
 
 def prepare(

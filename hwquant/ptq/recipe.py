@@ -34,7 +34,7 @@ def signed_of(fmt: Format) -> Format:
 
 
 def unsigned_of(fmt: Format) -> Format:
-    """Return the unsigned format of the same width (``int4`` -> ``uint4``, ``e2m1`` -> ``ue2m2``)."""
+    """Return the unsigned format of the same width (``int4`` -> ``uint4``)."""
     if fmt.min_int >= 0:
         return fmt
     if isinstance(fmt, Integer):
@@ -230,7 +230,7 @@ def _steps(given: Iterable[Any]) -> tuple[StepSpec, ...]:
 
 
 def _overrides(given: Any) -> tuple[tuple[str, tuple[tuple[str, Any], ...]], ...]:
-    checks = {"scale": SCALES, "granularity": GRANULARITIES}
+    checks: dict[str, tuple[str, ...]] = {"scale": SCALES, "granularity": GRANULARITIES}
     checks |= {"weight_calibration": RULES, "act_calibration": RULES}
     tables = []
     for path, table in sorted(dict(given).items()):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Find the scale of a tensor: largest magnitude, percentile or least squares; exact or power of two.
+"""Find the scale of a tensor by largest magnitude, percentile or least squares.
 
 Tensors come as rows, one row per scale: (channels, values), or (1, values) per tensor.
 ``absmax`` takes the least scale that clips nothing: for powers of two

@@ -94,7 +94,7 @@ def build_step(spec: StepSpec) -> AppliesToJob:
 
 
 def _convert(spec: StepSpec, key: str, text: str, default: object) -> Any:
-    kind = type(default)
+    kind: Any = type(default)
     try:
         if kind is bool:
             return {"true": True, "false": False}[text.lower()]

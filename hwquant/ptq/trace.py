@@ -10,7 +10,7 @@ from typing import Any, Final
 import torch
 from brevitas.nn.quant_layer import QuantNonLinearActLayer, QuantWeightBiasInputOutputLayer
 from torch import Tensor, fx, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from hwquant.errors import InputError, UnsupportedError
 from hwquant.nn.layers import MULTIPLY_LAYERS, MatMul
@@ -19,8 +19,6 @@ __all__ = ["MATMUL_FUNCTIONS", "MATMUL_METHODS", "check_weights", "propagate_sha
 
 MATMUL_FUNCTIONS: Final = (torch.matmul, torch.bmm, torch.mm, operator.matmul)
 MATMUL_METHODS: Final = ("matmul", "bmm", "mm", "__matmul__")
-ATTENTION: Final = F.scaled_dot_product_attention
-
 # Leaf modules that hold no products of activations and weights.
 FREE_MODULES: Final[tuple[type[nn.Module], ...]] = (
     *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU),
@@ -40,8 +38,19 @@ FORBIDDEN_FUNCTIONS: Final[frozenset[Any]] = frozenset(
         *(torch.einsum, torch.tensordot, torch.addmm, torch.baddbmm, torch.addbmm, torch.mv),
         *(torch.dot, torch.inner, torch.outer, torch.kron, torch.cdist, torch.chain_matmul),
         *(torch.addmv, torch.addr, torch.vdot, torch.linalg.multi_dot, torch.linalg.matmul),
-        *(F.linear, F.bilinear, F.conv1d, F.conv2d, F.conv3d, F.conv_transpose1d),
-        *(F.conv_transpose2d, F.conv_transpose3d, F.multi_head_attention_forward),
+        *(
+            functional.linear,
+            functional.bilinear,
+            functional.conv1d,
+            functional.conv2d,
+            functional.conv3d,
+            functional.conv_transpose1d,
+        ),
+        *(
+            functional.conv_transpose2d,
+            functional.conv_transpose3d,
+            functional.multi_head_attention_forward,
+        ),
     }
 )
 FORBIDDEN_METHODS: Final = frozenset(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Find every scale: weights from themselves, activations from the float model on calibration data."""
+"""Find every scale: weights from themselves, activations from the float model on real data."""
 
 from __future__ import annotations
 
@@ -70,8 +70,9 @@ class Step:
         from hwquant.ptq.scales import solve
 
         quantizer, weight = weight_quantizer(layer), layer.weight.detach()
+        shape: tuple[int, ...] = ()
         if quantizer.channel_axis is None:
-            rows, shape = weight.reshape(1, -1), ()
+            rows = weight.reshape(1, -1)
         else:
             rows = weight.movedim(quantizer.channel_axis, 0).flatten(1)
             ones = [1] * weight.dim()

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``hwquant quantize``: float model in, QONNX file out."""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+from hwquant.cli import emit, json_option
+from hwquant.ptq.recipe import GRANULARITIES, RULES, SCALES, Recipe
+
+__all__ = ["quantize"]
+
+
+@click.command()
+@click.argument("model")
+@click.option(
+    "--data", help="digits, FILE.npz (x, y) or FILE.py:FUNCTION; a zoo model has its own."
+)
+@click.option("--weight", help="Format of the weights, such as e2m1.  [default: int8]")
+@click.option("--act", help="Format of the activations, such as int8.  [default: int8]")
+@click.option("--scale", type=click.Choice(SCALES), help="Powers of two, or any.  [default: po2]")
+@click.option("--granularity", type=click.Choice(GRANULARITIES), help="Of the weight scales.")
+@click.option("--calibration", type=click.Choice(RULES), help="Rule for the scales.")
+@click.option("--act-unsigned", is_flag=True, help="Unsigned formats where activations are >= 0.")
+@click.option("--first-last", metavar="W,A", help="Formats of the first and the last layer.")
+@click.option("--exclude", multiple=True, metavar="LAYER", help="Leave a layer float; repeatable.")
+@click.option(
+    "--step", "steps", multiple=True, metavar="STEP", help="calibrate:rule=mse; in order."
+)
+@click.option("--recipe", type=click.Path(), help="TOML file; options given here win over it.")
+@click.option("-o", "--output", type=click.Path(), help="QONNX file to write.")
+@click.option("--save", type=click.Path(), help="Quantized PyTorch model to write.")
+@json_option
+def quantize(
+    model: str,
+    data: str | None,
+    weight: str | None,
+    act: str | None,
+    scale: str | None,
+    granularity: str | None,
+    calibration: str | None,
+    act_unsigned: bool,
+    first_last: str | None,
+    exclude: tuple[str, ...],
+    steps: tuple[str, ...],
+    recipe: str | None,
+    output: str | None,
+    save: str | None,
+    as_json: bool,
+) -> None:
+    """Quantize MODEL (zoo:NAME or FILE.py:FUNCTION[@WEIGHTS.pth]) after training.
+
+    \b
+    Examples:
+      hwquant quantize zoo:digits_cnn --data digits --weight e2m1 --act int8 -o cnn.onnx
+      hwquant quantize net.py:make@net.pth --data images.npz --weight int4 --act int8 \\
+          --step calibrate:rule=mse --step bias_correction -o net.onnx --save net.pt
+    """
+    given = {
+        "weight": weight,
+        "act": act,
+        "scale": scale,
+        "granularity": granularity,
+        "calibration": calibration,
+        "act_unsigned": act_unsigned or None,
+        "first_last": None if first_last is None else first_last.split(","),
+        "exclude": exclude or None,
+        "steps": steps or None,
+    }
+    base = Recipe() if recipe is None else _read_recipe(recipe)
+    changes = {key: item for key, item in given.items() if item is not None}
+    chosen = Recipe.from_dict(base.to_dict() | changes)
+
+    from hwquant.nn.checkpoint import save_quantized
+    from hwquant.ptq.quantize import quantize as run
+    from hwquant.zoo.resolve import resolve
+    from hwquant.zoo.training import top1
+
+    trained = resolve(model, data)
+    start = time.monotonic()
+    qmodel = run(trained.model, chosen, trained.data.x_calib)
+    seconds = time.monotonic() - start
+    result = {
+        "model": model,
+        "recipe": chosen.to_dict(),
+        "float_top1": trained.float_top1,
+        "top1": top1(qmodel, trained.data.x_test, trained.data.y_test),
+        "seconds": round(seconds, 3),
+    }
+    if output is not None:
+        from hwquant.export.qonnx import export_qonnx
+
+        export_qonnx(qmodel, output, trained.data.sample)
+        result["output"] = output
+    if save is not None:
+        save_quantized(qmodel, save)
+        result["saved"] = save
+    emit(result, as_json=as_json)
+
+
+def _read_recipe(path: str) -> Recipe:
+    from pathlib import Path
+
+    from hwquant.errors import InputError
+
+    try:
+        return Recipe.from_toml(Path(path).read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"recipe file {path} cannot be read: {error}") from error

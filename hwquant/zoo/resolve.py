@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From what a user types to a model and its data.
+
+MODEL is ``zoo:NAME`` or ``file.py:function`` with an optional ``@weights.pth``; data is
+``digits``, ``file.npz`` with arrays ``x`` and ``y``, or ``file.py:function`` returning them.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import pickle
+import sys
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from hwquant.cache import file_hash
+from hwquant.errors import InputError
+from hwquant.zoo.data import Data, digits, from_arrays
+from hwquant.zoo.training import TrainedModel, load, top1
+
+__all__ = ["resolve", "resolve_data", "resolve_model"]
+
+
+def resolve(model: str, data: str | None = None) -> TrainedModel:
+    """Return the float model and its data; ``data`` may be left out for a zoo model.
+
+    Raises `InputError` saying which part of the text cannot be used and why.
+    """
+    if model.startswith("zoo:"):
+        trained = load(model.removeprefix("zoo:"))
+        if data in (None, trained.data.name):
+            return trained
+        module: nn.Module = trained.model
+    else:
+        module = resolve_model(model)
+    if data is None:
+        raise InputError(f"model {model!r} needs data: --data digits, FILE.npz or FILE.py:FUNCTION")
+    loaded = resolve_data(data)
+    module.eval()
+    try:
+        accuracy = top1(module, loaded.x_test, loaded.y_test)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise InputError(
+            f"model {model!r} does not accept data {data!r} of shape "
+            f"{tuple(loaded.x_test.shape)}: {reason[0]}"
+        ) from error
+    return TrainedModel(model, module, loaded, accuracy)
+
+
+def resolve_model(text: str) -> nn.Module:
+    """Return the model of ``zoo:NAME`` or ``file.py:function[@weights.pth]``, evaluation mode."""
+    if text.startswith("zoo:"):
+        return load(text.removeprefix("zoo:")).model
+    source, _, weights = text.partition("@")
+    function = _function(source, text, "zoo:NAME or file.py:function[@weights.pth]")
+    model = _call(function, text)
+    if not isinstance(model, nn.Module):
+        raise InputError(f"{source} returned a {type(model).__name__}, allowed a torch.nn.Module")
+    if weights:
+        _load_weights(model, Path(weights))
+    return model.eval()
+
+
+def resolve_data(text: str) -> Data:
+    """Return the data of ``digits``, ``file.npz`` or ``file.py:function``."""
+    if text == "digits":
+        return digits()
+    if text.endswith(".npz"):
+        try:
+            with np.load(text, allow_pickle=False) as arrays:
+                return from_arrays(text, arrays["x"], arrays["y"])
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise InputError(f"data {text!r} cannot be read: {error}; it needs x and y") from error
+    given = _call(_function(text, text, "digits, file.npz or file.py:function"), text)
+    if isinstance(given, Data):
+        return given
+    if isinstance(given, Mapping) and {"x", "y"} <= set(given):
+        return from_arrays(text, given["x"], given["y"])
+    if isinstance(given, tuple) and len(given) == 2:
+        return from_arrays(text, given[0], given[1])
+    raise InputError(f"data {text!r} returned a {type(given).__name__}, allowed arrays (x, y)")
+
+
+def _function(text: str, given: str, allowed: str) -> Callable[[], Any]:
+    """Import ``file.py`` by its path, under a name of its own, and return ``function``."""
+    file, colon, name = text.rpartition(":")
+    if not colon or not file.endswith(".py") or not name.isidentifier():
+        raise InputError(f"{given!r} is no source, allowed: {allowed}")
+    path = Path(file)
+    if not path.is_file():
+        raise InputError(f"{given!r}: there is no file {file}")
+    alias = f"hwquant_user_{file_hash(path)[:12]}_{path.stem}"
+    spec = importlib.util.spec_from_file_location(alias, path)
+    if spec is None or spec.loader is None:
+        raise InputError(f"{given!r}: {file} cannot be imported as Python")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[alias] = module  # classes defined in the file must be findable
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[alias]
+        raise InputError(f"{given!r}: importing {file} failed: {error!r}") from error
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise InputError(f"{given!r}: {file} has no function {name!r}")
+    found: Callable[[], Any] = function
+    return found
+
+
+def _call(function: Callable[[], Any], given: str) -> Any:
+    try:
+        return function()
+    except Exception as error:
+        raise InputError(f"{given!r}: calling it without arguments failed: {error!r}") from error
+
+
+def _load_weights(model: nn.Module, path: Path) -> None:
+    if not path.is_file():
+        raise InputError(f"there is no weights file {path}")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"weights {path} cannot be read as a plain state dict (weights_only): it is damaged or "
+            "holds pickled code"
+        ) from error
+    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
+        state = state["state_dict"]
+    try:
+        model.load_state_dict(state)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        reason = str(error).strip().splitlines()
+        raise InputError(f"weights {path} do not fit the model: {' '.join(reason[:2])}") from error
