@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``hwquant verify``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hw.commands import spec_from_options
+from hwquant.cli import emit, json_option
+from hwquant.errors import InputError
+from hwquant.mac import MacSpec
+from hwquant.progress import note
+
+if TYPE_CHECKING:
+    from .report import Report
+
+__all__ = ["verify"]
+
+SHOWN = 3  # failing vectors printed in full
+
+
+@click.command()
+@click.argument("target", required=False, type=click.Path(path_type=Path))
+@click.option("--weight", help="Weight format, e.g. e2m1.")
+@click.option("--act", help="Activation format.")
+@click.option("--lanes", type=int, default=1, show_default=True, help="Products per beat.")
+@click.option("--length", type=int, help="Products between clears (default: the lanes).")
+@click.option("--acc", default="auto", show_default=True, help="auto or accumulator bits.")
+@click.option(
+    "--overflow", type=click.Choice(["wrap", "saturate"]), default="wrap", show_default=True
+)
+@click.option("--all-pairs", is_flag=True, help="All 1089 pairs of int3..8 and ExMy of 3..8 bits.")
+@click.option("--unsigned", is_flag=True, help="With --all-pairs: unsigned activations.")
+@click.option("--steps", type=int, default=65_536, show_default=True, help="Accumulator steps.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--jobs", type=int, help="Simulators at a time (default: one per core).")
+@click.option("--junit", type=click.Path(path_type=Path), help="Write a JUnit XML file.")
+@click.option("--save", type=click.Path(path_type=Path), help="Where a failing vector is written.")
+@click.option("--replay", type=click.Path(path_type=Path), help="Run a saved failing vector again.")
+@click.option("--waves", type=click.Path(path_type=Path), help="With --replay: write a VCD file.")
+@json_option
+@click.pass_context
+def verify(
+    ctx: click.Context,
+    target: Path | None,
+    weight: str | None,
+    act: str | None,
+    lanes: int,
+    length: int | None,
+    acc: str,
+    overflow: str,
+    all_pairs: bool,
+    unsigned: bool,
+    steps: int,
+    seed: int,
+    jobs: int | None,
+    junit: Path | None,
+    save: Path | None,
+    replay: Path | None,
+    waves: Path | None,
+    as_json: bool,
+) -> None:
+    """Prove kernels bit-exact: Verilator and cocotb against the reference arithmetic.
+
+    TARGET is a folder written by `hwquant rtl`, or a QONNX file (the kernels of all its layers).
+    Exit code 1 when any result differs.
+
+    \b
+    Examples:
+      hwquant verify rtl/
+      hwquant verify --weight e2m1 --act int8 --lanes 16 --length 256
+      hwquant verify --all-pairs --junit verify.xml
+      hwquant verify rtl/ --replay failure.json --waves failure.vcd
+    """
+    given = [target is not None, weight is not None or act is not None, all_pairs]
+    if replay is not None:
+        _replay(ctx, replay, target, waves, as_json=as_json)
+        return
+    if sum(given) != 1:
+        raise InputError("give one of: a folder or QONNX file, --weight and --act, --all-pairs")
+    if unsigned and not all_pairs:
+        raise InputError("--unsigned goes with --all-pairs; else name the format, e.g. --act uint4")
+    if waves is not None:
+        raise InputError("--waves goes with --replay FILE")
+    if all_pairs:
+        from .pairs import all_pairs as pairs
+
+        targets: list[Any] = list(pairs(unsigned=unsigned))
+    elif target is not None:
+        targets = _targets_of(target)
+    else:
+        if weight is None or act is None:
+            raise InputError("--weight and --act go together")
+        targets = [spec_from_options(weight, act, lanes, length, acc, overflow)]
+    from .engine import verify as run
+
+    report = run(targets, seed=seed, steps=steps, jobs=jobs)
+    if junit is not None:
+        report.write_junit(junit)
+    _tell(report, target, save)
+    emit(report.to_json(), as_json=as_json)
+    if report.mismatches:
+        ctx.exit(1)
+
+
+def _targets_of(target: Path) -> list[Any]:
+    """Return the kernels of a folder or of a QONNX file."""
+    if target.is_dir():
+        return [target]
+    if not target.exists():
+        raise InputError(f"{target} does not exist; give a folder written by hwquant rtl")
+    if target.suffix != ".onnx":
+        raise InputError(f"{target} is neither a folder written by hwquant rtl nor a .onnx file")
+    from importlib import import_module
+
+    layers = import_module("hwquant.graph").load(target).workload().layers
+    specs = {MacSpec(x.weight, x.act, 1, x.length, x.acc_bits): None for x in layers}
+    if not specs:
+        raise InputError(f"{target} holds no layer with multiply-accumulates")
+    return list(specs)
+
+
+def _tell(report: Report, target: Path | None, save: Path | None) -> None:
+    """Say what was found, and how to see it again."""
+    for warning in report.warnings:
+        note(f"warning: {warning}")
+    if not report.mismatches:
+        return
+    note(f"{report.mismatches} results differ; the first:")
+    for failure in report.failures[:SHOWN]:
+        note(failure.describe())
+    if report.failures:
+        from .replay import save_failure
+
+        path = save_failure(report.failures[0], save)
+        where = f"{target} " if target is not None and target.is_dir() else ""
+        note(f"replay: hwquant verify {where}--replay {path} --waves {path.with_suffix('.vcd')}")
+
+
+def _replay(
+    ctx: click.Context, path: Path, target: Path | None, waves: Path | None, *, as_json: bool
+) -> None:
+    from .replay import replay
+
+    outcome = replay(path, folder=target, waves=waves)
+    emit(outcome.to_json(), as_json=as_json)
+    if outcome.mismatches:
+        ctx.exit(1)

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From specs and bundles to designs: RTL text and the kernels in it, grouped into farms."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from hw.generate import kernel_text
+from hw.library import KERNELS, source_text
+from hw.manifest import MANIFEST, Bundle, seal, spec_from_json
+from hwquant.errors import InputError
+from hwquant.mac import MacSpec
+
+from .kernels import Design, Kernel
+
+__all__ = ["design_of_bundle", "design_of_spec", "designs_of_specs"]
+
+FARM_KERNELS = 100  # beyond this the compile time of one farm grows faster than its size
+FARM_LANES = 512
+STYLE = "plain"
+
+
+def design_of_spec(spec: MacSpec) -> Design:
+    """Return the library's kernel of one spec."""
+    return _farm([spec])
+
+
+def designs_of_specs(specs: Sequence[MacSpec]) -> Iterator[Design]:
+    """Yield farms that together hold each of ``specs`` once, of like size within each farm."""
+
+    def size(spec: MacSpec) -> int:
+        return len(spec.weight.codes) * len(spec.act.codes)
+
+    batch: list[MacSpec] = []
+    for spec in sorted(dict.fromkeys(specs), key=lambda spec: (size(spec), spec.lanes)):
+        lanes = sum(s.lanes for s in batch) + spec.lanes
+        if batch and (len(batch) >= FARM_KERNELS or lanes > FARM_LANES):
+            yield _farm(batch)
+            batch = []
+        batch.append(spec)
+    if batch:
+        yield _farm(batch)
+
+
+def _farm(specs: Sequence[MacSpec]) -> Design:
+    library = KERNELS[STYLE]
+    kernels = tuple(
+        Kernel(spec, f"kernel_{index}", library.latency_cycles) for index, spec in enumerate(specs)
+    )
+    sources = {name: source_text(name) for name in library.sources}
+    sources["kernels.sv"] = "\n".join(kernel_text(k.spec, k.name) for k in kernels)
+    return Design(kernels, sources)
+
+
+def design_of_bundle(bundle: Bundle | str | Path) -> tuple[Design, list[str]]:
+    """Return the kernel in a generated folder, with a warning for each file that was changed.
+
+    The files are taken as they are now: a change is no error, it is what verification is for.
+    Raises `InputError` when the manifest or a source is missing or unreadable.
+    """
+    folder = bundle.folder if isinstance(bundle, Bundle) else Path(bundle)
+    record = _manifest(folder)
+    try:
+        kernel = Kernel(
+            spec_from_json(record["spec"]), record["name"], record["interface"]["latency_cycles"]
+        )
+        names, hashes = list(record["files"]), dict(record["sha256"])
+        claimed = record["seal"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{folder / MANIFEST} lacks {error}; generate the kernel again with hwquant rtl"
+        ) from error
+    warnings = []
+    if claimed != seal(record):
+        warnings.append(f"{folder / MANIFEST} was changed after it was generated")
+    sources = {}
+    for name in names:
+        try:
+            raw = (folder / name).read_bytes()
+            sources[Path(name).name] = raw.decode()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{folder / name} cannot be read ({error})") from error
+        if hashlib.sha256(raw).hexdigest() != hashes.get(name):
+            warnings.append(f"{folder / name} differs from what was generated")
+    return Design((kernel,), sources, str(folder)), warnings
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST
+    try:
+        record = json.loads(path.read_bytes())
+    except OSError as error:
+        raise InputError(
+            f"{folder} holds no readable {MANIFEST} ({error.strerror or error}); "
+            "give a folder written by hwquant rtl"
+        ) from error
+    except ValueError as error:
+        raise InputError(f"{path} is not valid JSON ({error}); run hwquant rtl again") from error
+    if not isinstance(record, dict):
+        raise InputError(f"{path} holds a {type(record).__name__}, needed a JSON object")
+    return record

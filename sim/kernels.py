@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is verified: a kernel (spec, module name, latency) and the RTL text that holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from hw.manifest import spec_from_json, spec_to_json
+from hwquant.mac import MacSpec
+
+__all__ = ["Design", "Kernel"]
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One generated top: ``name`` is its module, ``latency`` its enabled cycles to a result."""
+
+    spec: MacSpec
+    name: str
+    latency: int
+
+    @property
+    def row_words(self) -> int:
+        """32-bit words of a stimulus row: a control byte, one byte per weight and activation."""
+        return -(-(1 + 2 * self.spec.lanes) // 4)
+
+    @property
+    def out_words(self) -> int:
+        """64-bit words of a result row; at least two bits wider than the accumulator.
+
+        The spare bits leave room for a sentinel that no sign-extended result can equal.
+        """
+        return -(-(self.spec.accumulator.width + 2) // 64)
+
+    @property
+    def label(self) -> str:
+        """Say in words which kernel this is."""
+        spec = self.spec
+        return (
+            f"{self.name}: {spec.weight} x {spec.act}, {spec.lanes} lanes, "
+            f"{spec.accumulator.width}-bit accumulator, {spec.overflow}"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON-able data; `from_json` reads it back."""
+        return {"spec": spec_to_json(self.spec), "name": self.name, "latency": self.latency}
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Kernel:
+        """Rebuild a kernel from `to_json`."""
+        return cls(spec_from_json(record["spec"]), record["name"], record["latency"])
+
+
+@dataclass(frozen=True)
+class Design:
+    """Kernels and the SystemVerilog sources (file name to text) that define them.
+
+    ``origin`` says where the sources came from: the library, or a bundle's folder.
+    """
+
+    kernels: tuple[Kernel, ...]
+    sources: Mapping[str, str] = field(repr=False)
+    origin: str = "library"

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A pass as the kernel sees it: stimulus rows in, result rows out, and what they must be.
+
+The rows fetched are laid out for ``farm.cpp``: a control byte, one byte per weight code, one byte
+per activation code.  The result of an enabled row stands in the row of the same number among the
+enabled rows; rows that must stay without a result hold a sentinel that no result can equal.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwquant.formats import Format
+
+from .kernels import Kernel
+from .vectors import CLEAR, ENABLE, RESET, VALID, Codes, Pass
+
+__all__ = ["Rows", "expected", "sentinel", "to_words", "word_to_int"]
+
+SENTINEL = np.uint64(1 << 63)
+PREAMBLE = np.array(
+    [
+        ENABLE | VALID | CLEAR,
+        ENABLE | VALID,
+        ENABLE | VALID,
+        ENABLE | VALID | RESET,
+        ENABLE | RESET,
+    ],
+    np.uint8,
+)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Stimulus of one pass.
+
+    ``data`` has one row per clock cycle; ``beat_row`` is the row of each sent beat;
+    ``out_row`` its row among the enabled rows, of which there are ``enabled``; ``first`` is the
+    row of the first dot, behind the preamble that tests reset.
+    """
+
+    data: Codes
+    beat_row: NDArray[np.int64]
+    out_row: NDArray[np.int64]
+    enabled: int
+    first: int
+
+    @classmethod
+    def of(cls, kernel: Kernel, block: Pass, rng: np.random.Generator) -> Rows:
+        """Lay out ``block``; ``rng`` places the gaps and fills them with legal codes."""
+        spec, beats = kernel.spec, block.beats
+        first = PREAMBLE.size if block.reset else 0
+        beat_row = first + np.arange(beats)
+        if block.gaps:
+            extra = rng.integers(1, 4, beats) * (rng.random(beats) < 0.15)
+            beat_row += np.cumsum(extra)
+        count = int(beat_row[-1]) + 1
+        data = np.zeros((count, 4 * kernel.row_words), np.uint8)
+        control = np.zeros(count, np.uint8)
+        if count > beats:
+            _fill_gaps(control, data[:, 1 : 1 + 2 * spec.lanes], spec.weight, spec.act, rng)
+        control[:first] = PREAMBLE[:first]
+        position = block.beat_in_dot()
+        control[beat_row] = ENABLE | VALID | np.where(position == 0, CLEAR, 0).astype(np.uint8)
+        dot = block.dot_of_beat()
+        data[:, 0] = control
+        data[beat_row, 1 : 1 + spec.lanes] = block.weight[dot, position]
+        data[beat_row, 1 + spec.lanes : 1 + 2 * spec.lanes] = block.act[dot, position]
+        out_row = np.cumsum(control & ENABLE, dtype=np.int64)
+        return cls(data, beat_row, out_row[beat_row] - 1, int(out_row[-1]), first)
+
+
+def _fill_gaps(
+    control: Codes, codes: Codes, weight: Format, act: Format, rng: np.random.Generator
+) -> None:
+    """Make every row a gap: enabled without valid, or not enabled; all else random."""
+    lanes = codes.shape[1] // 2
+    for part, fmt in ((codes[:, :lanes], weight), (codes[:, lanes:], act)):
+        every = np.array(fmt.codes, np.uint8)
+        part[...] = every[rng.integers(0, every.size, part.shape, np.uint16)]
+    noise = rng.integers(0, 8, control.size, np.uint8)
+    control[...] = np.where(noise & ENABLE, ENABLE | noise & CLEAR, noise & (VALID | CLEAR))
+
+
+def sentinel(rows: int, words: int) -> NDArray[np.uint64]:
+    """Return result rows without a result."""
+    empty = np.zeros((rows, words), np.uint64)
+    empty[:, -1] = SENTINEL
+    return empty
+
+
+def to_words(numbers: NDArray[Any], words: int) -> NDArray[np.uint64]:
+    """Return integers of shape (n,) as (n, words) little-endian two's complement words."""
+    if numbers.dtype == object:
+        raw = b"".join([int(x).to_bytes(8 * words, "little", signed=True) for x in numbers])
+        return np.frombuffer(raw, np.uint64).reshape(-1, words)
+    column = numbers.astype(np.int64)[:, None]
+    if words == 1:
+        return column.view(np.uint64)
+    return np.concatenate([column, *[column >> 63] * (words - 1)], axis=1).view(np.uint64)
+
+
+def word_to_int(row: NDArray[np.uint64]) -> int | None:
+    """Return the integer of one result row, or None when it holds the sentinel."""
+    if row[-1] == SENTINEL and not row[:-1].any():
+        return None
+    return int.from_bytes(row.tobytes(), "little", signed=True)
+
+
+def expected(kernel: Kernel, block: Pass, rows: Rows) -> NDArray[np.uint64]:
+    """Return what every result row must hold, by `hwquant.mac.MacSpec.accumulate`."""
+    spec = kernel.spec
+    dots, beats, lanes = block.weight.shape
+    flat = (dots, beats * lanes)
+    sums = spec.accumulate(block.weight.reshape(flat), block.act.reshape(flat))
+    result = sentinel(rows.enabled, kernel.out_words)
+    result[rows.out_row] = to_words(
+        sums[block.dot_of_beat(), block.beat_in_dot()], kernel.out_words
+    )
+    if rows.first:
+        _expect_preamble(kernel, rows, result)
+    return result
+
+
+def _expect_preamble(kernel: Kernel, rows: Rows, result: NDArray[np.uint64]) -> None:
+    """Beats before the reset show their result only if it came out before the reset."""
+    reset = int(np.argmax(PREAMBLE & RESET != 0))
+    seen = max(reset - kernel.latency + 1, 0)
+    if not seen:
+        return
+    lanes = kernel.spec.lanes
+    codes = rows.data[:seen, 1 : 1 + 2 * lanes]
+    sums = kernel.spec.accumulate(codes[:, :lanes].reshape(-1), codes[:, lanes:].reshape(-1))
+    result[:seen] = to_words(sums, kernel.out_words)

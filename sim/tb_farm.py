@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""cocotb module of the farm: many kernels, one clock, stimulus and results in numpy buffers.
+
+The job comes as JSON in ``$HWQUANT_JOB``, the outcome goes to ``$HWQUANT_OUTCOME``.  A stage fails
+when any raw result row differs from the reference, is missing, or is one too many.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+from collections.abc import Iterator
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import cocotb
+import numpy as np
+from cocotb.clock import Clock
+from cocotb.triggers import Timer
+
+from sim.compare import MAX_FAILURES, failures, rails
+from sim.kernels import Kernel
+from sim.report import KernelResult
+from sim.rows import Rows, expected, sentinel
+from sim.vectors import ENABLE, RESET, Pass, generator, product_passes, stream_passes
+
+JOB = json.loads(Path(os.environ["HWQUANT_JOB"]).read_text())
+KERNELS = [Kernel.from_json(record) for record in JOB["kernels"]]
+SETTLE = 4  # cycles beyond the latency in which a stray result would show
+
+
+class Ports:
+    """The farm's C ports (``farm.cpp``), found in this very process."""
+
+    def __init__(self) -> None:
+        self._library = ctypes.CDLL(None)
+        self._library.hq_strays.restype = ctypes.c_uint64
+        self._library.hq_left.restype = ctypes.c_int64
+        self._held: dict[int, tuple[Any, Any]] = {}
+
+    def bind(self, index: int, data: Any, out: Any) -> None:
+        """Let kernel ``index`` read ``data`` and write ``out``, from the next clock edge on."""
+        self._held[index] = (data, out)  # C holds their addresses
+        self._library.hq_bind(
+            ctypes.c_int(index),
+            data.ctypes.data_as(ctypes.c_void_p),
+            ctypes.c_int64(data.nbytes),
+            out.ctypes.data_as(ctypes.c_void_p),
+            ctypes.c_int64(len(out)),
+            ctypes.c_int64(KERNELS[index].latency),
+        )
+
+    def strays(self, index: int) -> int:
+        """Return how many results belong to no row."""
+        return int(self._library.hq_strays(ctypes.c_int(index)))
+
+    def left(self, index: int) -> int:
+        """Return the bytes of stimulus not fetched."""
+        return int(self._library.hq_left(ctypes.c_int(index)))
+
+
+class Tally:
+    """Counts of one kernel, kept over all its passes."""
+
+    def __init__(self) -> None:
+        self.products = self.steps = self.mismatches = self.rails = 0
+        self.failures: list[Any] = []
+
+    def result(self, kernel: Kernel) -> KernelResult:
+        """Return the counts as a result."""
+        return KernelResult(
+            kernel, self.products, self.steps, self.mismatches, self.rails, tuple(self.failures)
+        )
+
+
+PORTS = Ports()
+TALLIES = [Tally() for _ in KERNELS]
+
+
+async def cycles(count: int) -> None:
+    """Wait for ``count`` clock cycles of two steps."""
+    await Timer(2 * count, "step")
+
+
+async def power_up() -> None:
+    """Hold reset long enough for the random power-up state to leave; its results do not count."""
+    longest = max(kernel.latency for kernel in KERNELS) + SETTLE
+    for index, kernel in enumerate(KERNELS):
+        data = np.zeros((longest, 4 * kernel.row_words), np.uint8)
+        data[:, 0] = ENABLE | RESET
+        PORTS.bind(index, data, sentinel(0, kernel.out_words))
+    await cycles(2 * longest)
+
+
+async def run(blocks: list[Pass | None]) -> None:
+    """Send one pass to each kernel, all at once, and compare what comes back."""
+    laid: list[tuple[int, Pass, Rows, Any]] = []
+    for index, block in enumerate(blocks):
+        if block is None:
+            continue
+        kernel = KERNELS[index]
+        rows = Rows.of(kernel, block, generator(JOB["seed"], kernel.spec, f"{block.stage} rows"))
+        out = sentinel(rows.enabled, kernel.out_words)
+        PORTS.bind(index, rows.data, out)
+        laid.append((index, block, rows, out))
+    latency = max(KERNELS[index].latency for index, *_ in laid)
+    await cycles(max(len(rows.data) for _, _, rows, _ in laid) + latency + SETTLE)
+    for index, block, rows, out in laid:
+        judge(index, block, rows, out)
+
+
+def judge(index: int, block: Pass, rows: Rows, out: Any) -> None:
+    """Compare the raw rows of one kernel and count."""
+    kernel, tally = KERNELS[index], TALLIES[index]
+    if PORTS.left(index):
+        raise RuntimeError(f"{kernel.label}: {PORTS.left(index)} bytes of stimulus were not sent")
+    wanted = expected(kernel, block, rows)
+    if block.stage == "products":
+        tally.products += block.beats * kernel.spec.lanes
+    else:
+        tally.steps += block.beats
+        tally.rails += rails(kernel, wanted, rows)
+    tally.mismatches += PORTS.strays(index)
+    if not np.array_equal(out, wanted):
+        count, found = failures(kernel, block, rows, wanted, out)
+        tally.mismatches += count
+        tally.failures += found[: MAX_FAILURES - len(tally.failures)]
+
+
+def write_outcome() -> None:
+    """Write the counts of all kernels for the process that started this simulation."""
+    outcome = [t.result(k).to_json() for k, t in zip(KERNELS, TALLIES, strict=True)]
+    Path(os.environ["HWQUANT_OUTCOME"]).write_text(json.dumps(outcome))
+
+
+async def stage(dut: Any, passes: list[Iterator[Pass]]) -> None:
+    """Run all passes of one stage; fail the test when anything differed."""
+    before = sum(tally.mismatches for tally in TALLIES)
+    Clock(dut.clk_i, 2, "step", impl="gpi").start(start_high=False)
+    await power_up()
+    for blocks in zip_longest(*passes):
+        await run(list(blocks))
+    write_outcome()
+    differing = sum(tally.mismatches for tally in TALLIES) - before
+    if differing:
+        raise AssertionError(f"{differing} result rows differ from the reference")
+
+
+@cocotb.test()  # type: ignore[untyped-decorator]
+async def exhaustive_products(dut: Any) -> None:
+    """Every pair of codes of every kernel, one product per dot product."""
+    await stage(dut, [product_passes(kernel.spec) for kernel in KERNELS])
+
+
+@cocotb.test()  # type: ignore[untyped-decorator]
+async def accumulator_streams(dut: Any) -> None:
+    """Streams that saturate, wrap, clear, pause and reset."""
+    await stage(dut, [stream_passes(kernel.spec, JOB["seed"], JOB["steps"]) for kernel in KERNELS])
