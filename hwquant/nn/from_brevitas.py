@@ -19,7 +19,7 @@ from torch import Tensor, fx, nn
 
 from hwquant.errors import FormatError, UnsupportedError
 from hwquant.formats import Format, Integer, Minifloat
-from hwquant.nn.layers import MULTIPLY_LAYERS, channel_axis, quantized_layer
+from hwquant.nn.layers import MULTIPLY_LAYERS, channel_axis, is_multiply, quantized_layer
 from hwquant.nn.quantizers import Quantizer, ScaleKind, act_injector
 
 __all__ = ["adopt", "is_brevitas_quantized", "read_quantizer"]
