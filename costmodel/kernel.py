@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -56,6 +56,12 @@ class KernelCost:
             "source": self.source,
             "flow": self.flow,
         }
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> KernelCost:
+        """Rebuild a price from `to_json`."""
+        counts = Resources(**{name: record[name] for name in COUNTS})
+        return cls(counts, record["style"], record["source"], record["flow"])
 
 
 def estimate(spec: MacSpec, *, synth: bool = False, dsp: bool = False) -> KernelCost:

@@ -16,7 +16,7 @@ A kernel takes ``lanes`` products a cycle, so a dot product takes ``ceil(length 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
@@ -199,11 +199,13 @@ def network_cost(
     lanes: int = 1,
     synth: bool = False,
     overflow: Overflow | str = Overflow.WRAP,
+    price: Callable[[MacSpec], KernelCost] | None = None,
 ) -> NetworkCost:
     """Return the price of ``workload`` with kernels of ``lanes`` lanes under ``folding``.
 
     A layer shorter than ``lanes`` gets as many lanes as it has products.  Equal kernels are
-    synthesized once.  ``synth`` is passed on to `costmodel.kernel.estimate`.
+    synthesized once.  ``synth`` is passed on to `costmodel.kernel.estimate`, unless ``price`` says
+    what a kernel costs.
 
     Raises `SpecError` for an unknown folding, `InputError` for a workload without layers,
     `ToolError` when Yosys is needed and missing.
@@ -217,7 +219,8 @@ def network_cost(
         copies = layers[0].channels if chosen is Folding.PER_CHANNEL else 1
         words = sum(_words(layer, spec.lanes, copies) for layer in layers)
         memory = weight_memory(words, spec.lanes * spec.weight.bits)
-        kernels.append(KernelUse(spec, copies, estimate(spec, synth=synth), memory))
+        cost = estimate(spec, synth=synth) if price is None else price(spec)
+        kernels.append(KernelUse(spec, copies, cost, memory))
         for index, layer in zip(members, layers, strict=True):
             beats = math.ceil(layer.length / spec.lanes)
             uses[index] = LayerUse(layer, number, math.ceil(layer.outputs / copies) * beats)

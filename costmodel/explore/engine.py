@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -79,30 +80,39 @@ class Engine:
     ) -> Iterator[Outcome]:
         """Yield the outcome of every job as it ends, in the order of completion.
 
-        ``follow`` may name further jobs once an outcome is known; a job whose key was seen before
-        is not run again.
+        ``follow`` may name further jobs once an outcome is known; they go first.  A job whose key
+        was seen before is not run again.  No more jobs are handed out than there are threads, so
+        that the death of a worker is held against the job it was running and no other.
         """
         from distributed import as_completed
 
+        waiting: deque[Job] = deque(jobs)
         seen: set[str] = set()
-
-        def submit(wanted: Iterable[Job]) -> list[Any]:
-            fresh = [job for job in {j.key: j for j in wanted}.values() if job.key not in seen]
-            seen.update(job.key for job in fresh)
-            return [
-                self._client.submit(job.function, *job.args, key=job.key, pure=True)
-                for job in fresh
-            ]
-
-        running = as_completed(submit(jobs))
+        running = as_completed()
+        busy = self._hand_out(waiting, seen, running, 0)
         for future in running:
-            if future.status == "finished":
-                outcome = Outcome(future.key, future.result())
-            else:
-                outcome = _failure(future)
+            outcome = _outcome(future)
             if follow is not None:
-                running.update(submit(follow(outcome)))
+                waiting.extendleft(reversed(list(follow(outcome))))
+            busy = self._hand_out(waiting, seen, running, busy - 1)
             yield outcome
+
+    def _hand_out(self, waiting: deque[Job], seen: set[str], running: Any, busy: int) -> int:
+        """Submit waiting jobs while a thread is free; return how many are then running."""
+        threads = max(sum(self._client.nthreads().values()), 1)
+        while waiting and busy < threads:
+            job = waiting.popleft()
+            if job.key not in seen:
+                seen.add(job.key)
+                running.add(self._client.submit(job.function, *job.args, key=job.key, pure=True))
+                busy += 1
+        return busy
+
+
+def _outcome(future: Any) -> Outcome:
+    if future.status == "finished":
+        return Outcome(future.key, future.result())
+    return _failure(future)
 
 
 def _failure(future: Any) -> Outcome:
@@ -113,6 +123,15 @@ def _failure(future: Any) -> Outcome:
         return Outcome(future.key, error="cancelled by the scheduler")
     trace = "".join(traceback.format_exception(type(error), error, future.traceback()))
     return Outcome(future.key, error=_reason(error), trace=trace)
+
+
+def _restore(variables: Mapping[str, str | None]) -> None:
+    """Undo what Dask does to this process's environment while it spawns workers."""
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 @contextmanager
@@ -130,11 +149,12 @@ def engine(
 
     settings = {
         "distributed.scheduler.allowed-failures": ALLOWED_DEATHS,
-        "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT | {VARIABLE: os.fspath(log)},
+        "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
         "distributed.comm.timeouts.connect": f"{CONNECT_SECONDS}s",
         "distributed.admin.system-monitor.gil.enabled": False,
     }
     with ExitStack() as stack:
+        stack.callback(_restore, {name: os.environ.get(name) for name in WORKER_ENVIRONMENT})
         stack.enter_context(dask.config.set(settings))
         # A dying worker is an outcome, not a page of log on the user's terminal.
         logging.getLogger("distributed").setLevel(logging.CRITICAL)
@@ -157,6 +177,7 @@ def engine(
                 worker_dashboard_address=None,
                 silence_logs=logging.CRITICAL,
                 preload=["costmodel.explore.worker_log"],
+                env={VARIABLE: os.fspath(log)},
             )
             stack.callback(cluster.close, timeout=10)
             client = Client(cluster)
