@@ -140,6 +140,8 @@ class Bundle:
                 "generate the kernel again with hwquant rtl"
             )
         for name in bundle.files:
+            if name != Path(name).name:
+                raise InputError(f"{path / MANIFEST} lists {name!r}, allowed: plain names of files")
             _check_source(path / name, hashes.get(name))
         return bundle
 

@@ -36,6 +36,12 @@ def _own_parameters(metafunc: pytest.Metafunc) -> set[str]:
     return {name.strip() for mark in marks for name in str(mark.args[0]).split(",")}
 
 
+@pytest.fixture(scope="session")
+def all_formats():
+    """Every format, for tests that pair them up."""
+    return every_format()
+
+
 @pytest.fixture
 def private_cache(tmp_path, monkeypatch):
     """Point hwquant at an empty cache folder and return it."""
