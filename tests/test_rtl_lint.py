@@ -132,7 +132,7 @@ def test_illegal_parameters_stop_elaboration(tool, said, tmp_path):
         assert done.returncode != 0
         assert said in done.stderr
     else:
-        with pytest.raises(ToolError):
+        with pytest.raises(ToolError, match="Yosys failed"):
             run(elaborate(tool, "k", files), files)
 
 
@@ -200,5 +200,5 @@ def test_both_yosys_front_ends_read_the_same_product(pair):
 @pytest.mark.synth
 def test_a_wrong_decoder_is_disproved():
     """Negative control: without the subnormal's exponent of one the proof must fail."""
-    with pytest.raises(ToolError):
+    with pytest.raises(ToolError, match="proof did fail"):
         prove_equal(("e2m1", "e2m1"), ("hq_decode.sv", "field[0] | ~normal", "field[0]"))
