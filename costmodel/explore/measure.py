@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,8 @@ def _files_named(text: str) -> list[str]:
 @lru_cache(maxsize=8)
 def _origin(model: str, data: str) -> tuple[str, ...]:
     """Return what names the model and the data by content, and the code that works on them."""
-    return (model, data, *_files_named(model), *_files_named(data), source_key())
+    versions = (version(package) for package in ("torch", "brevitas", "numpy"))
+    return (model, data, *_files_named(model), *_files_named(data), source_key(), *versions)
 
 
 def point_key(space: Space, recipe: Recipe) -> str:
