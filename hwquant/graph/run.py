@@ -149,9 +149,11 @@ class _Walk:
         inputs = [self.value(name) for name in node.inputs if name]
         outputs = self._exactly(node, inputs)
         if outputs is None:
+            outputs = _of_input(node, inputs)
+        if outputs is None:
             outputs = [self._float(node, inputs)]
         before = [x for x in inputs if isinstance(x, Exact | Real)]
-        after = [x for x in outputs if isinstance(x, Exact)]
+        after = [x for x in outputs if isinstance(x, Exact | Real)]
         if any(not x.proven for x in after) and all(x.proven for x in before):
             self.visitor.rounds(node)
         self.values.update(zip(node.outputs, outputs, strict=False))
@@ -184,6 +186,20 @@ class _Walk:
         if not all(name in self.fixed or not name for name in node.inputs):
             self.visitor.island(node, "evaluated in float")
         return Real(result.astype(np.float64))
+
+
+def _of_input(node: Node, inputs: list[Value]) -> list[Value] | None:
+    """Return a clamp or a scaling of the network's own input, which is no island."""
+    x = inputs[0]
+    if not isinstance(x, Real) or not x.proven:
+        return None
+    if node.op == "Relu":
+        return [Real(np.maximum(x.values, 0), proven=True)]
+    if node.op in ("Div", "Mul") and len(inputs) > 1 and isinstance(inputs[1], Exact):
+        factor = inputs[1].reals()
+        values = x.values / factor if node.op == "Div" else x.values * factor
+        return [Real(values, proven=bool((np.frexp(factor)[0] == 0.5).all()))]
+    return None
 
 
 def _unsupported(model: Model, node: Node) -> UnsupportedError:
