@@ -10,6 +10,7 @@ import json
 import logging
 import re
 import warnings
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -152,6 +153,7 @@ def _quantizer_records(model: ModelWrapper, tags: Tagged) -> dict[str, Any]:
         else:
             scale = np.ldexp(scale, -fmt.lsb_exp)
         record: dict[str, Any] = {"name": path, "format": str(fmt), "scale_kind": kind}
+        record["scale_crc"] = zlib.crc32(np.ascontiguousarray(scale.ravel(), "<f4").tobytes())
         record["weight"] = model.get_initializer(node.input[0]) is not None
         if kind == "po2":
             record["scale_exponent"] = (np.frexp(scale.ravel())[1] - 1).tolist()
