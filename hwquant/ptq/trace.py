@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import inspect
 import operator
 from collections.abc import Callable
 from typing import Any, Final
@@ -79,16 +80,46 @@ def trace(model: nn.Module) -> fx.GraphModule:
     holds a multiply operator that would silently stay float.
     """
     try:
-        graph = _Tracer().trace(model)
+        graph = _Tracer().trace(model, concrete_args=_defaults(model))
     except (fx.proxy.TraceError, TypeError, ValueError, RuntimeError, NameError) as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise UnsupportedError(
             f"{type(model).__name__} cannot be traced ({reason[0]}); its forward may not branch on "
             "tensor values: move such code out of the model"
         ) from error
+    _drop_fixed_inputs(graph)
     module = fx.GraphModule(model, graph, class_name=type(model).__name__)
     _check_operators(module)
     return module
+
+
+def _defaults(model: nn.Module) -> dict[str, Any]:
+    """Return the optional arguments of ``model``: all but the first are fixed at their defaults.
+
+    Raises `UnsupportedError` when more than one argument is needed.
+    """
+    parameters = list(inspect.signature(model.forward).parameters.values())
+    positional = [p for p in parameters if p.kind is not p.VAR_KEYWORD]
+    needed = [p.name for p in positional[1:] if p.default is p.empty and p.kind != p.VAR_POSITIONAL]
+    if needed:
+        raise UnsupportedError(
+            f"{type(model).__name__} takes {len(needed) + 1} inputs ({needed[0]!r} has no "
+            "default), allowed: one tensor; wrap the model"
+        )
+    return {p.name: p.default for p in positional[1:] if p.default is not p.empty}
+
+
+def _drop_fixed_inputs(graph: fx.Graph) -> None:
+    """Remove the placeholders (and the checks on them) of arguments fixed while tracing."""
+    for node in [n for n in graph.nodes if n.op == "placeholder"][1:]:
+        _erase(graph, node)
+
+
+def _erase(graph: fx.Graph, node: fx.Node) -> None:
+    """Erase ``node`` and everything that reads it."""
+    for user in list(node.users):
+        _erase(graph, user)
+    graph.erase_node(node)
 
 
 def _check_operators(graph_module: fx.GraphModule) -> None:

@@ -56,7 +56,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=9)
     arguments = parser.parse_args()
     if any(os.environ.get(key) != setting for key, setting in MALLOC.items()):
-        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | MALLOC)
+        again = [sys.executable, *sys.argv]
+        os.execve(sys.executable, again, os.environ | MALLOC)  # noqa: S606
 
     import numpy as np
     import torch
