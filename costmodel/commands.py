@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``hwquant cost``: the price of a kernel or of a network."""
+"""``hwquant cost``: the price of a kernel or of a network; the commands of exploration beside it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from pathlib import Path
 
 import click
 
+from costmodel.explore.commands import demo, pareto, sweep
 from hwquant.cli import emit, json_option
 
-__all__ = ["cost"]
+__all__ = ["cost", "demo", "pareto", "sweep"]
 
 
 @click.command()
