@@ -248,7 +248,7 @@ def _notes(graph: Graph, rows: list[Row]) -> Iterator[str]:
                 f"{row.layer}: {row.differences} of {row.compared} {row.kind} differ although "
                 f"they must be equal{': ' if row.why else ''}{row.why}"
             )
-        elif row.differences:
+        elif row.differences and row.kind != "accumulators":
             yield f"{row.layer}: {row.differences} of {row.compared} {row.kind} differ ({row.why})"
         elif row.counts and not row.proven:
             yield f"{row.layer}: all {row.compared} {row.kind} equal, not guaranteed ({row.why})"

@@ -7,7 +7,7 @@ that a quantizer touches.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -81,13 +81,19 @@ class _Names:
         return candidate
 
 
-def _plain_name(node: Any) -> str:
-    """Return the tracer's name with dots: '/features.0/Relu' -> 'features.0.Relu'."""
-    name = ".".join(part for part in node.name.split("/") if part)
-    return name or node.op_type
+def _plain_name(node: Any, paths: Mapping[str, str]) -> str:
+    """Return the tracer's name with dots and module paths: '/hqleaf3/Relu' -> 'features.0.Relu'.
+
+    The operator goes where the module has only one: a layer is called like its module.
+    """
+    parts = [part for part in node.name.split("/") if part]
+    known = [paths.get(part.partition("_")[0], part) for part in parts]
+    if node.op_type == "MatMul" and known != parts:
+        known.pop()
+    return ".".join(known) or node.op_type
 
 
-def _node_names(graph: Any, tags: Tagged) -> dict[str, str]:
+def _node_names(graph: Any, tags: Tagged, paths: Mapping[str, str]) -> dict[str, str]:
     """Return a new name for each node, keyed by its first output: module paths where known."""
     constants = {tensor.name for tensor in graph.initializer}
     producers = {node.output[0]: node for node in graph.node}
@@ -125,16 +131,14 @@ def _node_names(graph: Any, tags: Tagged) -> dict[str, str]:
         out = node.output[0]
         name = wanted.get(out)
         if name is None:
-            name = _plain_name(node)
-            if node.op_type == "MatMul":
-                name = name.removesuffix(".MatMul")
+            name = _plain_name(node, paths)
         result[out] = names.free(name)
     return result
 
 
-def _rename(graph: Any, tags: Tagged) -> Tagged:
+def _rename(graph: Any, tags: Tagged, paths: Mapping[str, str]) -> Tagged:
     """Name nodes after modules and tensors after nodes; return the tags by new tensor name."""
-    node_names = _node_names(graph, tags)
+    node_names = _node_names(graph, tags, paths)
     fresh = _Names()
     tensors: dict[str, str] = {}
     for index, item in enumerate(graph.input):
@@ -216,14 +220,17 @@ def _free_batch(model: ModelWrapper) -> None:
             model.set_initializer(node.input[1], np.array([-1, *after[1:]], np.int64))
 
 
-def tidy(proto: Any) -> tuple[ModelWrapper, Tagged]:
-    """Return the cleaned model with shapes, and (path, format, scale kind) by tensor."""
+def tidy(proto: Any, paths: Mapping[str, str]) -> tuple[ModelWrapper, Tagged]:
+    """Return the cleaned model with shapes, and (path, format, scale kind) by tensor.
+
+    ``paths`` are the module paths of `flattened`.
+    """
     graph = proto.graph
     _constants_to_initializers(graph)
     tags = _take_tags(graph)
     _split_shared(graph)
     _drop_unused(graph)
-    tags = _rename(graph, tags)
+    tags = _rename(graph, tags, paths)
     graph.name = "hwquant"
     graph.doc_string = ""
     model = ModelWrapper(proto).transform(InferShapes())

@@ -65,8 +65,14 @@ def _broadcast(scale: NDArray[np.float32], rank: int) -> NDArray[np.float32]:
     return scale.reshape((1,) * (rank - scale.ndim) + scale.shape) if scale.ndim < rank else scale
 
 
-def _reason(node: Node, layer: MacLayer | None) -> str:
+def _reason(graph: Graph, node: Node, layer: MacLayer | None) -> str:
     """Say why float32 may round at ``node``."""
+    near = {
+        *node.inputs,
+        *(t for n in graph.model.consumers.get(node.outputs[0], ()) for t in n.outputs),
+    }
+    if node.op in ("Mul", "Div") and near & set(graph.quantizers):
+        return f"{node.name or node.label}: float scale"
     if layer is None:
         what = {
             "Add": "terms whose scales are no power of two apart, or a sum beyond 24 bits",
@@ -80,6 +86,13 @@ def _reason(node: Node, layer: MacLayer | None) -> str:
     else:
         what = f"certificate {layer.acc_bits} bits, float32 sums are exact to 24"
     return f"{node.label}: {what}"
+
+
+def _listed(reasons: list[str]) -> str:
+    """Return the reasons in one line, the last three (the nearest) in full."""
+    distinct = list(dict.fromkeys(reasons))
+    more = f"{len(distinct) - 3} earlier; " if len(distinct) > 3 else ""
+    return more + "; ".join(distinct[-3:])
 
 
 class Compare(Visitor):
@@ -152,7 +165,7 @@ class Compare(Visitor):
 
     def rounds(self, node: Node) -> None:
         """Remember why the numbers after ``node`` are not proven."""
-        self.reasons[node.outputs[0]] = _reason(node, self.layers.get(node.name))
+        self.reasons[node.outputs[0]] = _reason(self.graph, node, self.layers.get(node.name))
 
     def island(self, node: Node, why: str) -> None:
         """Remember a float island."""
@@ -162,7 +175,7 @@ class Compare(Visitor):
         found = [self.reasons[t] for t in _region(self.graph, q.source) if t in self.reasons]
         if not q.inner_po2:
             found.append(f"{q.name}: float scale")
-        return "; ".join(dict.fromkeys(found))
+        return _listed(found)
 
     def finish(self) -> list[Row]:
         """Return the rows in execution order, with the reasons of unproven accumulators."""
@@ -170,7 +183,10 @@ class Compare(Visitor):
         for (kind, tensor), row in self.rows.items():
             missing = kind in ("accumulators", "logits") and not row.proven
             nodes = _region(self.graph, tensor) if missing else ()
-            why = "; ".join(dict.fromkeys(self.reasons[t] for t in nodes if t in self.reasons))
+            reasons = [self.reasons[t] for t in nodes if t in self.reasons]
+            if missing and (row.acc_bits or 0) > 24:
+                reasons.append(f"sums of up to {row.acc_bits} bits, float32 holds 24")
+            why = _listed(reasons)
             rows.append(replace(row, why=why or row.why))
         return rows
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from brevitas.nn.quant_layer import QuantNonLinearActLayer, QuantWeightBiasInputOutputLayer
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from hwquant.errors import ExportError, SpecError
@@ -20,7 +20,7 @@ from hwquant.formats import Format, Integer
 from hwquant.nn.kernel import quantize_unit
 from hwquant.nn.quantizers import Quantizer, act_quantizer, is_integer_grid, weight_quantizer
 
-__all__ = ["DOMAIN", "TAG", "replace_quantized"]
+__all__ = ["DOMAIN", "TAG", "flattened", "replace_quantized"]
 
 DOMAIN = "qonnx.custom_op.general"
 TAG = "hwquant_tag"  # an attribute that carries path and format out of the tracer, then goes
@@ -241,3 +241,27 @@ def replace_quantized(model: nn.Module) -> int:
             model.set_submodule(path, found.eval())
             count += 1
     return count
+
+
+def flattened(model: nn.Module) -> tuple[nn.Module, dict[str, str]]:
+    """Return a graph module whose leaves have names the tracer keeps, and their paths by name.
+
+    The tracer names nodes by attribute, which is ambiguous for nested modules: ``blocks.0.norm``
+    and ``blocks.1.norm`` would both be called ``norm``.
+    """
+    if not isinstance(model, fx.GraphModule):
+        return model, {}
+    graph = fx.Graph()
+    graph.output(graph.graph_copy(model.graph, {}))
+    holder: dict[str, Any] = {}
+    names: dict[str, str] = {}
+    for node in graph.nodes:
+        if node.op == "call_module":
+            path = str(node.target)
+            name = names.setdefault(path, f"hqleaf{len(names)}")
+            holder[name] = model.get_submodule(path)
+            node.target = name
+        elif node.op == "get_attr":
+            parent, _, last = str(node.target).rpartition(".")
+            holder[str(node.target)] = getattr(model.get_submodule(parent), last)
+    return fx.GraphModule(holder, graph).eval(), {name: path for path, name in names.items()}

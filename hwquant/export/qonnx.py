@@ -28,7 +28,7 @@ from hwquant import codec_np
 from hwquant.atomic import atomic_file
 from hwquant.errors import ExportError, HwquantError, InputError
 from hwquant.export.clean import Tagged, annotate, tidy
-from hwquant.export.nodes import DOMAIN, replace_quantized
+from hwquant.export.nodes import DOMAIN, flattened, replace_quantized
 from hwquant.graph import Graph, load
 from hwquant.graph.layer import MacLayer, fingerprint
 from hwquant.graph.model import METADATA_KEY
@@ -206,7 +206,8 @@ def export_qonnx(qmodel: nn.Module, path: str | Path, sample: Tensor) -> ExportR
     traced = copy.deepcopy(qmodel).eval().cpu()
     if not replace_quantized(traced):
         raise InputError("this model is not quantized; pass it through hwquant.quantize first")
-    model, tags = tidy(_traced(traced, sample.detach().cpu().float()))
+    flat, paths = flattened(traced)
+    model, tags = tidy(_traced(flat, sample.detach().cpu().float()), paths)
     annotate(model, tags)
     metadata: dict[str, Any] = {"version": 1, "quantizers": _quantizer_records(model, tags)}
     with atomic_file(path) as temporary:

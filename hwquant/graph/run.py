@@ -149,9 +149,10 @@ class _Walk:
         inputs = [self.value(name) for name in node.inputs if name]
         outputs = self._exactly(node, inputs)
         if outputs is None:
-            outputs = _of_input(node, inputs)
+            outputs = _rescaled(node, inputs)
         if outputs is None:
-            outputs = [self._float(node, inputs)]
+            self.values[node.outputs[0]] = self._float(node, inputs)
+            return
         before = [x for x in inputs if isinstance(x, Exact | Real)]
         after = [x for x in outputs if isinstance(x, Exact | Real)]
         if any(not x.proven for x in after) and all(x.proven for x in before):
@@ -188,17 +189,18 @@ class _Walk:
         return Real(result.astype(np.float64))
 
 
-def _of_input(node: Node, inputs: list[Value]) -> list[Value] | None:
-    """Return a clamp or a scaling of the network's own input, which is no island."""
+def _rescaled(node: Node, inputs: list[Value]) -> list[Value] | None:
+    """Return a clamp or a scaling of a float tensor (part of a quantizer), which is no island."""
     x = inputs[0]
-    if not isinstance(x, Real) or not x.proven:
+    if not isinstance(x, Real):
         return None
     if node.op == "Relu":
-        return [Real(np.maximum(x.values, 0), proven=True)]
+        return [Real(np.maximum(x.values, 0), proven=x.proven)]
     if node.op in ("Div", "Mul") and len(inputs) > 1 and isinstance(inputs[1], Exact):
         factor = inputs[1].reals()
         values = x.values / factor if node.op == "Div" else x.values * factor
-        return [Real(values, proven=bool((np.frexp(factor)[0] == 0.5).all()))]
+        po2 = bool((np.frexp(factor)[0] == 0.5).all())
+        return [Real(values, proven=x.proven and po2)]
     return None
 
 
