@@ -120,11 +120,11 @@ class _Executor:
 
         proto = onnx.ModelProto()
         proto.CopyFrom(self.proto)
+        stored = {tensor.name for tensor in proto.graph.initializer}
         for item in (*proto.graph.input, *proto.graph.output):
             dims = item.type.tensor_type.shape.dim
-            if len(dims):
+            if len(dims) and item.name not in stored:
                 dims[0].dim_value = batch
-        stored = {tensor.name for tensor in proto.graph.initializer}
         kept = [item for item in proto.graph.value_info if item.name in stored]
         del proto.graph.value_info[:]
         proto.graph.value_info.extend(kept)
