@@ -45,6 +45,9 @@ def test_recipes_differ_where_they_differ():
     ("arguments", "message"),
     [
         ({"weight": 4}, "weight 4, allowed a format"),
+        ({"weight": "uint4"}, "weight uint4 is unsigned .*such as int4"),
+        ({"first_last": ("ue2m2", "int8")}, "first_last ue2m2 is unsigned"),
+        ({"overrides": {"a": {"weight": "uint4"}}}, "overrides.a.weight uint4 is unsigned"),
         ({"scale": "pow2"}, "scale 'pow2', allowed: po2, float"),
         ({"granularity": "channel"}, "allowed: per_channel, per_tensor"),
         ({"calibration": "kl"}, "allowed: absmax, percentile, mse"),

@@ -483,3 +483,96 @@ def test_batches_or_one_tensor_give_the_same_scales(residual):
 
 def test_parse_is_the_one_vocabulary():
     assert Recipe("e2m1", "int8").weight is parse("e2m1")
+
+
+class Sequence(nn.Module):
+    """One-dimensional convolutions with every padding."""
+
+    def __init__(self):
+        super().__init__()
+        self.c1 = nn.Conv1d(3, 4, 3, padding="same", dilation=2)
+        self.c2 = nn.Conv1d(4, 6, 3, stride=2, padding=1, padding_mode="reflect", groups=2)
+        self.bn = nn.BatchNorm1d(6)
+        self.c3 = nn.Conv2d(6, 2, (1, 3), bias=False)
+
+    def forward(self, x):
+        x = self.bn(self.c2(torch.relu(self.c1(x))))
+        return self.c3(functional.gelu(x).unsqueeze(2))
+
+
+def test_one_dimensional_convolutions_are_exact_too():
+    torch.manual_seed(1)
+    model, x = trained(Sequence(), 3, 12)
+    qmodel = quantize(model, Recipe("int4", "e2m1"), x)
+    seen = layer_inputs_and_outputs(qmodel, x[:4])
+    assert list(seen) == ["c1", "c2", "c3"]
+    for layer, (given,), output in seen.values():
+        (quantizer,) = act_quantizers(qmodel, layer)
+        unit = torch.from_numpy(accumulator_unit(layer, quantizer))
+        shaped = unit.reshape(-1, *[1] * (layer.weight.dim() - 2))
+        step = float(quantizer.scale) * float(quantizer.fmt.step)
+        exact = copy.deepcopy(layer).double()  # float64 on integers: no rounding anywhere
+        integers = torch.from_numpy(layer_codes(layer).integers).double()
+        bias = torch.from_numpy(bias_integers(layer)).double()
+        accumulators = exact._conv_forward(given.double() / step, integers, bias)
+        assert torch.equal(accumulators, accumulators.round())
+        assert torch.equal(accumulators * shaped, output.double())
+
+
+def test_every_format_runs_end_to_end(fmt):
+    """Extreme biases included: finite outputs, codes that decode, a certificate."""
+    torch.manual_seed(2)
+    model = nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 3)).eval()
+    x = torch.rand(16, 6)
+    weight = fmt if fmt.min_int < 0 else "int8"
+    for scale in ("po2", "float"):
+        qmodel = quantize(model, Recipe(weight, fmt, scale=scale), x)
+        with torch.no_grad():
+            assert torch.isfinite(qmodel(x)).all()
+        for layer in workload(qmodel, x).layers:
+            assert layer.acc_bits >= 2
+
+
+class Tokens(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table, self.fc = nn.Embedding(10, 8), nn.Linear(8, 3)
+
+    def forward(self, ids):
+        return self.fc(self.table(ids)).mean(1)
+
+
+def test_token_ids_may_be_the_input(tmp_path):
+    torch.manual_seed(0)
+    model, ids = Tokens().eval(), torch.arange(20).reshape(4, 5) % 10
+    qmodel = quantize(model, Recipe(), ids)
+    assert [name for name, _ in quantized_layers(qmodel)] == ["fc"]
+    hwquant.save_quantized(qmodel, tmp_path / "q.pt")
+    assert torch.equal(hwquant.load_quantized(tmp_path / "q.pt", Tokens)(ids), qmodel(ids))
+
+
+class Overwrites(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc, self.relu = nn.Linear(8, 8), nn.ReLU(inplace=True)
+
+    def forward(self, x):
+        y = self.fc(x)
+        return self.relu(y) + self.fc(y)
+
+
+def test_reading_a_tensor_after_it_was_overwritten_is_refused(pages):
+    with pytest.raises(UnsupportedError, match="reads 'fc' after 'relu' has overwritten it"):
+        quantize(Overwrites(), Recipe(), pages)
+    fine = nn.Sequential(nn.Linear(8, 8), nn.ReLU(inplace=True), nn.Linear(8, 2))
+    quantize(fine, Recipe(), pages)
+
+
+class TwoInputs(nn.Module):
+    def forward(self, x, y):
+        return x @ y
+
+
+def test_more_than_one_input_is_refused(pages):
+    with pytest.raises(UnsupportedError, match=r"takes 2 inputs \('y' has no default\)"):
+        quantize(TwoInputs(), Recipe(), pages)

@@ -16,7 +16,14 @@ from torch.nn import functional
 from hwquant.errors import InputError, UnsupportedError
 from hwquant.nn.layers import MULTIPLY_LAYERS, MatMul
 
-__all__ = ["MATMUL_FUNCTIONS", "MATMUL_METHODS", "check_weights", "propagate_shapes", "trace"]
+__all__ = [
+    "MATMUL_FUNCTIONS",
+    "MATMUL_METHODS",
+    "check_weights",
+    "optional_inputs",
+    "propagate_shapes",
+    "trace",
+]
 
 MATMUL_FUNCTIONS: Final = (torch.matmul, torch.bmm, torch.mm, operator.matmul)
 MATMUL_METHODS: Final = ("matmul", "bmm", "mm", "__matmul__")
@@ -80,7 +87,7 @@ def trace(model: nn.Module) -> fx.GraphModule:
     holds a multiply operator that would silently stay float.
     """
     try:
-        graph = _Tracer().trace(model, concrete_args=_defaults(model))
+        graph = _Tracer().trace(model, concrete_args=optional_inputs(model))
     except (fx.proxy.TraceError, TypeError, ValueError, RuntimeError, NameError) as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise UnsupportedError(
@@ -90,10 +97,11 @@ def trace(model: nn.Module) -> fx.GraphModule:
     _drop_fixed_inputs(graph)
     module = fx.GraphModule(model, graph, class_name=type(model).__name__)
     _check_operators(module)
+    _check_in_place(module)
     return module
 
 
-def _defaults(model: nn.Module) -> dict[str, Any]:
+def optional_inputs(model: nn.Module) -> dict[str, Any]:
     """Return the optional arguments of ``model``: all but the first are fixed at their defaults.
 
     Raises `UnsupportedError` when more than one argument is needed.
@@ -144,6 +152,31 @@ def _check_operators(graph_module: fx.GraphModule) -> None:
                 f"{_where(node)} calls Tensor.{node.target}, allowed: {ALLOWED}; "
                 "write the product as a layer or as torch.matmul"
             )
+
+
+def _check_in_place(graph_module: fx.GraphModule) -> None:
+    """Refuse a tensor that is read again after an operator has overwritten it.
+
+    Quantizers are put where a tensor is made, so such a reader would see the older values.
+    """
+    modules = dict(graph_module.named_modules())
+    order = {node: place for place, node in enumerate(graph_module.graph.nodes)}
+    for node in graph_module.graph.nodes:
+        if node.op == "call_module":
+            overwrites = bool(getattr(modules[str(node.target)], "inplace", False))
+        elif node.op == "call_method":
+            name = str(node.target)
+            overwrites = name.endswith("_") and not name.endswith("__")
+        else:
+            overwrites = node.target is operator.iadd or node.kwargs.get("inplace") is True
+        if not overwrites or not node.all_input_nodes:
+            continue
+        for reader in node.all_input_nodes[0].users:
+            if order[reader] > order[node]:
+                raise UnsupportedError(
+                    f"{_where(reader)} reads {node.all_input_nodes[0].name!r} after {node.name!r} "
+                    "has overwritten it; use inplace=False there"
+                )
 
 
 def module_path(node: fx.Node) -> str:
