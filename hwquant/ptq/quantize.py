@@ -35,9 +35,8 @@ def quantize(
     ``calib`` is one batch or several, unlabelled, as the model takes them: first axis the batch,
     float32, or integers where the model takes token ids.  The copy is a graph of Brevitas layers
     (``weight_quant`` ours), ``QuantIdentity`` in front of every multiply, and whatever else the
-    model does, in float.  ``inplace`` spends
-    the given model instead of copying it.  A model that Brevitas has quantized keeps its formats
-    and scales (see `adopt_brevitas`).
+    model does, in float.  ``inplace`` spends the given model instead of copying it.  A model that
+    Brevitas has quantized keeps its formats and scales (see `adopt_brevitas`).
 
     Raises `InputError` for NaN weights, empty or unfitting data; `UnsupportedError` for layers
     that cannot be quantized; `SpecError` for a recipe that does not fit the model.
