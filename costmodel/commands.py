@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``hwquant cost``: the price of a kernel or of a network; the commands of exploration beside it."""
+"""``hwquant cost``: the price of a kernel or of a network; beside it, sweep, pareto and demo."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from hwquant.errors import InputError
 from hwquant.ptq.recipe import Recipe
 
 if TYPE_CHECKING:
-    from hwquant.zoo import TrainedModel
+    from hwquant.zoo.training import TrainedModel
 
 __all__ = ["baseline", "measure", "point_key", "quantized", "trained"]
 
@@ -57,10 +57,10 @@ def trained(model: str, data: str) -> TrainedModel:
     """Return the float model and its data, once per process (a zoo model is trained once ever)."""
     import torch
 
-    from hwquant import zoo
+    from hwquant.zoo.resolve import resolve
 
     torch.set_num_threads(1)  # one thread per worker: results do not depend on the machine
-    found: TrainedModel = zoo.resolve(model, data or None)
+    found: TrainedModel = resolve(model, data or None)
     return found
 
 
