@@ -128,6 +128,8 @@ class Compare(Visitor):
         off_grid = codec_np.values(q.fmt, found) * scale != got
         wrong = int(np.count_nonzero((found != codes) | off_grid))
         proven = source.proven and q.inner_po2
+        if not q.inner_po2:
+            self.reasons[q.tensor] = f"{q.name}: float scale"
         row = Row(
             layer=q.name,
             kind="weights" if q.is_weight else "codes",
@@ -192,16 +194,17 @@ class Compare(Visitor):
 
 
 def _region(graph: Graph, tensor: str) -> list[str]:
-    """Return the tensors computed between the nearest quantizers and ``tensor``, it included."""
+    """Return the tensors from the nearest quantizers to ``tensor``, both included."""
     found: list[str] = []
     stack = [tensor]
     while stack:
         name = stack.pop()
         node = graph.model.producers.get(name)
-        if node is None or name in graph.quantizers or name in found:
+        if node is None or name in found:
             continue
         found.append(name)
-        stack.extend(node.inputs)
+        if name not in graph.quantizers:
+            stack.extend(node.inputs)
     return found[::-1]
 
 
