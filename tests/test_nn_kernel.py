@@ -222,6 +222,31 @@ def test_without_a_compiler_the_eager_loop_takes_over(tmp_path):
     assert "using the eager quantizer" in run.stderr
 
 
+def test_a_compiler_that_changes_values_is_not_used(monkeypatch, capsys):
+    """Negative control of the self-check: (y + c) - c "simplified" to y."""
+    monkeypatch.setattr(kernel, "_compiler", kernel._Compiler())
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: lambda x, scale, *_c: x / scale * scale)
+    kernel.set_compile(True)
+    x = torch.randn(kernel.COMPILE_FROM, generator=torch.Generator().manual_seed(6))
+    assert same_bits(
+        quantize_unit(x, parse("e2m1")).numpy(), codec_np.quantize(parse("e2m1"), x.numpy())
+    )
+    assert "its result differs" in capsys.readouterr().err
+    assert kernel._compiler.mode is False
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["e4m3", "int4", "ue3m2"])
+def test_the_compiled_loop_divides_by_the_scale(name, monkeypatch):
+    monkeypatch.setattr(kernel, "_compiler", kernel._Compiler())
+    kernel.set_compile(True)
+    fmt, scale = parse(name), torch.tensor(0.0371)
+    x = torch.randn(kernel.COMPILE_FROM + 3, generator=torch.Generator().manual_seed(7))
+    expected = codec_np.quantize(fmt, (x / scale).numpy()) * scale.numpy()
+    assert same_bits(fake_quantize(x, scale, fmt).numpy(), expected)
+    assert kernel._compiler.functions
+
+
 def test_small_tensors_never_wait_for_a_compiler(monkeypatch):
     monkeypatch.setattr(kernel, "_compiler", kernel._Compiler())
     kernel.set_compile(True)

@@ -90,6 +90,7 @@ class Functional(nn.Module):
             "causal": {"is_causal": True},
             "mask": {"attn_mask": self.mask},
             "scale": {"scale": 0.25},
+            "dropout": {"dropout_p": 0.1},
         }[self.mode]
         return functional.scaled_dot_product_attention(q, k, v, **options)
 
@@ -421,6 +422,7 @@ class Bare(nn.Module):
         (Branches(), "Branches cannot be traced"),
         (Einsum(), "calls einsum"),
         (nn.Sequential(nn.Linear(8, 8), Bare()), "module '1' calls linear"),
+        (Functional("dropout"), "module '': attention with dropout"),
         (Fused(add_bias_kv=True), "attention.MultiheadAttention with add_bias_kv"),
     ],
 )

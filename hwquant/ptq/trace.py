@@ -25,7 +25,7 @@ __all__ = [
     "trace",
 ]
 
-MATMUL_FUNCTIONS: Final = (torch.matmul, torch.bmm, torch.mm, operator.matmul)
+MATMUL_FUNCTIONS: Final = (torch.matmul, torch.bmm, torch.mm, operator.matmul, operator.imatmul)
 MATMUL_METHODS: Final = ("matmul", "bmm", "mm", "__matmul__")
 # Leaf modules that hold no products of activations and weights.
 FREE_MODULES: Final[tuple[type[nn.Module], ...]] = (
@@ -45,7 +45,14 @@ FORBIDDEN_FUNCTIONS: Final[frozenset[Any]] = frozenset(
     {
         *(torch.einsum, torch.tensordot, torch.addmm, torch.baddbmm, torch.addbmm, torch.mv),
         *(torch.dot, torch.inner, torch.outer, torch.kron, torch.cdist, torch.chain_matmul),
-        *(torch.addmv, torch.addr, torch.vdot, torch.linalg.multi_dot, torch.linalg.matmul),
+        *(
+            torch.addmv,
+            torch.addr,
+            torch.convolution,
+            torch.vdot,
+            torch.linalg.multi_dot,
+            torch.linalg.matmul,
+        ),
         *(
             functional.linear,
             functional.bilinear,
