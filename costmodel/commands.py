@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``hwquant cost``: the price of a kernel or of a network."""
+"""``hwquant cost``: the price of a kernel or of a network; beside it, sweep, pareto and demo."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from pathlib import Path
 
 import click
 
+from costmodel.explore.commands import demo, pareto, sweep
 from hwquant.cli import emit, json_option
 
-__all__ = ["cost"]
+__all__ = ["cost", "demo", "pareto", "sweep"]
 
 
 @click.command()
@@ -68,10 +69,12 @@ def cost(
       hwquant cost --weight int4 --act int4 --acc 24 --synth
       hwquant cost model.onnx --lanes 4 --folding shared --json
     """
-    from costmodel.cost_command import price
+    from costmodel.cost_command import price, tables
 
     kernel = {"weight": weight, "act": act, "length": length, "acc": acc, "dsp": dsp}
-    emit(
-        price(model, kernel, lanes=lanes, overflow=overflow, folding=folding, synth=synth),
-        as_json=as_json,
-    )
+    record = price(model, kernel, lanes=lanes, overflow=overflow, folding=folding, synth=synth)
+    if as_json or model is None:
+        emit(record, as_json=as_json)
+        return
+    emit({k: v for k, v in record.items() if k not in ("kernels", "layers")}, as_json=False)
+    click.echo(f"\n{tables(record)}")

@@ -13,7 +13,7 @@ from hwquant.errors import InputError
 from .kernel import estimate
 from .network import network_cost
 
-__all__ = ["price"]
+__all__ = ["price", "tables"]
 
 
 def price(
@@ -49,3 +49,21 @@ def price(
     workload = load(model).workload()
     cost_ = network_cost(workload, folding=folding, lanes=lanes, synth=synth, overflow=overflow)
     return cost_.to_json()
+
+
+def tables(record: Mapping[str, Any]) -> str:
+    """Return the kernel and layer tables of a network's record as aligned text."""
+    kernels = ("weight", "act", "lanes", "acc_bits", "copies", "lut_sites", "ff", "memory_bits")
+    layers = ("name", "op", "weight", "act", "acc_bits", "macs", "kernel", "cycles")
+    return "\n\n".join(
+        (_table(kernels, record["kernels"]), _table(layers, record["layers"])),
+    )
+
+
+def _table(columns: tuple[str, ...], rows: list[dict[str, Any]]) -> str:
+    cells = [columns, *(tuple(str(row[column]) for column in columns) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in cells
+    )

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``hwquant rtl``: write the RTL of one kernel."""
+"""``hwquant rtl``: write the RTL of one kernel, or of all kernels of a network."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from hwquant.cli import emit, json_option
-from hwquant.errors import SpecError
+from hwquant.errors import InputError, SpecError
 from hwquant.mac import MacSpec
 
 __all__ = ["rtl", "spec_from_options"]
@@ -29,8 +30,9 @@ def spec_from_options(
 
 
 @click.command()
-@click.option("--weight", required=True, metavar="FORMAT", help="Weight format, e.g. e2m1.")
-@click.option("--act", required=True, metavar="FORMAT", help="Activation format, e.g. int8.")
+@click.argument("model", required=False, type=click.Path(path_type=Path), metavar="[MODEL.onnx]")
+@click.option("--weight", metavar="FORMAT", help="Weight format, e.g. e2m1.")
+@click.option("--act", metavar="FORMAT", help="Activation format, e.g. int8.")
 @click.option("--lanes", type=int, default=1, show_default=True, help="Products per beat.")
 @click.option("--length", type=int, help="Products between two clears (default: lanes).")
 @click.option(
@@ -53,12 +55,13 @@ def spec_from_options(
     "--out",
     required=True,
     type=click.Path(path_type=Path),
-    help="Folder to write; a kernel generated there earlier is replaced.",
+    help="Folder to write; an earlier result there is replaced.",
 )
 @json_option
 def rtl(
-    weight: str,
-    act: str,
+    model: Path | None,
+    weight: str | None,
+    act: str | None,
     lanes: int,
     length: int | None,
     acc: str,
@@ -67,29 +70,51 @@ def rtl(
     out: Path,
     as_json: bool,
 ) -> None:
-    """Write the SystemVerilog of one exact multiply-accumulate kernel.
+    """Write the SystemVerilog of an exact multiply-accumulate kernel, or of a network's kernels.
 
     The folder holds the top module, the blocks it uses, a plain file list (files.f), a FuseSoC
-    core and manifest.json (ports, latency, accumulator, hashes).
+    core and manifest.json (ports, latency, accumulator, hashes).  For an exported network it holds
+    one such folder per distinct kernel, and layers.json says which layer uses which.
 
     \b
     Examples:
       hwquant rtl --weight e2m1 --act int8 --lanes 16 --length 256 -o kernel
       hwquant rtl --weight int4 --act int4 --acc 12 --overflow saturate -o kernel
+      hwquant rtl model.onnx --lanes 4 -o kernels
     """
+    if model is not None:
+        fixed = {"--weight": weight, "--act": act, "--length": length, "--name": name}
+        given = [option for option, value in fixed.items() if value is not None]
+        given += ["--acc"] if acc != "auto" else []
+        if given:
+            raise InputError(f"{', '.join(given)} cannot go with {model}, which fixes the kernels")
+        emit(_network(model, out, lanes, overflow), as_json=as_json)
+        return
+    if weight is None or act is None:
+        raise InputError("nothing to write; give --weight and --act, or an exported .onnx file")
+    spec = spec_from_options(weight, act, lanes, length, acc, overflow)
+    emit(_kernel(spec, out, name), as_json=as_json)
+
+
+def _kernel(spec: MacSpec, out: Path, name: str | None) -> dict[str, Any]:
     from hw.generate import generate
 
-    bundle = generate(spec_from_options(weight, act, lanes, length, acc, overflow), out, name=name)
-    emit(
-        {
-            "folder": str(bundle.folder),
-            "name": bundle.name,
-            "style": bundle.style,
-            "acc_bits": bundle.spec.accumulator.width,
-            "acc_frac": bundle.spec.accumulator.frac,
-            "latency_cycles": bundle.latency_cycles,
-            "initiation_interval": bundle.initiation_interval,
-            "files": [*bundle.files, "files.f", f"{bundle.name}.core", "manifest.json"],
-        },
-        as_json=as_json,
-    )
+    bundle = generate(spec, out, name=name)
+    return {
+        "folder": str(bundle.folder),
+        "name": bundle.name,
+        "style": bundle.style,
+        "acc_bits": bundle.spec.accumulator.width,
+        "acc_frac": bundle.spec.accumulator.frac,
+        "latency_cycles": bundle.latency_cycles,
+        "initiation_interval": bundle.initiation_interval,
+        "files": [*bundle.files, "files.f", f"{bundle.name}.core", "manifest.json"],
+    }
+
+
+def _network(model: Path, out: Path, lanes: int, overflow: str) -> dict[str, Any]:
+    from hw.layers import generate_layers
+    from hwquant.graph import load
+
+    users = generate_layers(load(model).workload().layers, out, lanes=lanes, overflow=overflow)
+    return {"folder": str(out), "kernels": sorted(set(users.values())), "layers": users}

@@ -27,6 +27,7 @@ __all__ = [
     "parameters",
     "product_bits",
     "product_text",
+    "refuse_foreign",
 ]
 
 _IDENTIFIER: Final = re.compile(r"[a-z][a-z0-9_]{0,126}")
@@ -230,9 +231,12 @@ def _manifest(spec: MacSpec, name: str, style: str, texts: dict[str, str]) -> di
     return record | {"seal": seal(record)}
 
 
-def _refuse_foreign(folder: Path) -> None:
-    """Refuse to replace a folder that holds anything but a kernel generated earlier."""
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
+def refuse_foreign(folder: Path, mark: str) -> None:
+    """Raise `InputError` when ``folder`` is neither empty nor an earlier result with file ``mark``.
+
+    It is about to be replaced, and other people's files are not ours to delete.
+    """
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / mark).is_file():
         raise InputError(
             f"{folder} exists and holds no generated kernel; choose a new or an empty folder"
         )
@@ -256,7 +260,7 @@ def generate(
     texts[f"{top}.sv"] = kernel_text(spec, top)
     record = _manifest(spec, top, style, texts)
     folder = Path(out)
-    _refuse_foreign(folder)
+    refuse_foreign(folder, MANIFEST)
     with atomic_folder(folder) as temporary:
         for file, text in texts.items():
             (temporary / file).write_bytes(text.encode())

@@ -23,6 +23,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+from hwquant.errors import ToolError
+
 __all__ = ["PACKING", "Netlist", "Resources", "count_resources", "pair_luts"]
 
 PACKING: Final = "packed LUT6 sites (rules v1)"
@@ -201,8 +203,14 @@ def _pair_strangers(sizes: Mapping[int, int]) -> set[tuple[int, int]]:
 
 
 def count_resources(netlist: Netlist) -> Resources:
-    """Return what ``netlist`` uses; see the module for the packing rules."""
+    """Return what ``netlist`` uses; see the module for the packing rules.
+
+    Raises `ToolError` when a cell was not mapped to the device.
+    """
     kinds = Counter(kind for kind, _ in netlist.cells)
+    unmapped = sorted(kind for kind in kinds if kind.startswith(("$", "\\$")))
+    if unmapped:
+        raise ToolError(f"synthesis left {', '.join(unmapped)} unmapped; the count would be wrong")
     luts = {cell["O"][0]: _lut_inputs(cell) for kind, cell in netlist.cells if _is_lut(kind)}
     positions = _positions(netlist)
     placed = {position.select for position in positions if position.select in luts}

@@ -79,13 +79,15 @@ def run(script: str, files: Mapping[str, str], result: str | None = None) -> str
 def _script(names: list[str], top: str, *, dsp: bool) -> str:
     """Return the synthesis script.
 
-    With DSPs the multiplier may meet its adder, as the DSP holds both.
+    With DSPs the multiplier may meet its adder, as the DSP holds both; and the library must then
+    declare the DSP cells, which Yosys otherwise removes without a word.
     """
     step = f"synth_xilinx -family {FAMILY} -noiopad -noclkbuf -flatten"
     step += "" if dsp else " -nodsp"
     lines = [
         f"read_verilog -sv {' '.join(names)}",
         "read_verilog -lib -specify +/xilinx/cells_sim.v",
+        *(["read_verilog -lib +/xilinx/cells_xtra.v"] if dsp else []),
         f"hierarchy -check -top {top}",
         *(f"setattr -mod -set keep_hierarchy 1 *{block}*" for block in APART if not dsp),
         f"{step} -run prepare:map_memory",

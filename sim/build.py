@@ -32,7 +32,7 @@ RUNTIME_FLAGS = ("-std=c++20", "-O1", "-w", "-faligned-new")
 MODEL_FLAGS = ("-std=c++20", "-O1", "-w", "-faligned-new")
 VERILATE_FLAGS = (
     "--cc", "--vpi", "--prefix", "Vtop", "--no-timing", "-Wno-fatal", "-Wno-lint", "-Wno-style",
-    "--x-initial", "unique", "--output-split", "0",
+    "--x-initial", "unique", "--output-split", "0", "--output-split-cfuncs", "300",
 )  # fmt: skip
 SEAL = "seal"
 HEADER = "runtime.h"

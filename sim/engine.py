@@ -128,7 +128,6 @@ def _verify_one(design: Design, seed: int, steps: int) -> list[KernelResult]:
                 "HWQUANT_JOB": str(folder / "job.json"),
                 "HWQUANT_OUTCOME": str(folder / "outcome.json"),
                 "OMP_NUM_THREADS": "1",
-                "COCOTB_ANSI_OUTPUT": "0",
             },
         )
         return _results(design, outcome, folder)

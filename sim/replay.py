@@ -134,7 +134,6 @@ def play(design: Design, rows: Sequence[Row], *, waves: str | Path | None = None
             environment={
                 "HWQUANT_JOB": str(folder / "job.json"),
                 "HWQUANT_OUTCOME": str(folder / "outcome.json"),
-                "COCOTB_ANSI_OUTPUT": "0",
             },
             arguments=() if waves is None else ("--trace", "--trace-file", str(vcd)),
         )

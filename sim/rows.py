@@ -22,16 +22,8 @@ from .vectors import CLEAR, ENABLE, RESET, VALID, Codes, Pass
 __all__ = ["Rows", "expected", "sentinel", "to_words", "word_to_int"]
 
 SENTINEL = np.uint64(1 << 63)
-PREAMBLE = np.array(
-    [
-        ENABLE | VALID | CLEAR,
-        ENABLE | VALID,
-        ENABLE | VALID,
-        ENABLE | VALID | RESET,
-        ENABLE | RESET,
-    ],
-    np.uint8,
-)
+# Beats in flight when a reset of one cycle comes, itself with a beat that must be ignored.
+PREAMBLE = ENABLE | np.array([VALID | CLEAR, VALID, VALID, VALID | RESET], np.uint8)
 
 
 @dataclass(frozen=True)
@@ -44,8 +36,8 @@ class Rows:
     """
 
     data: Codes
-    beat_row: NDArray[np.int64]
-    out_row: NDArray[np.int64]
+    beat_row: NDArray[np.int32]
+    out_row: NDArray[np.int32]
     enabled: int
     first: int
 
@@ -54,10 +46,10 @@ class Rows:
         """Lay out ``block``; ``rng`` places the gaps and fills them with legal codes."""
         spec, beats = kernel.spec, block.beats
         first = PREAMBLE.size if block.reset else 0
-        beat_row = first + np.arange(beats)
+        beat_row = np.arange(first, first + beats, dtype=np.int32)
         if block.gaps:
             extra = rng.integers(1, 4, beats) * (rng.random(beats) < 0.15)
-            beat_row += np.cumsum(extra)
+            beat_row += np.cumsum(extra, dtype=np.int32)
         count = int(beat_row[-1]) + 1
         data = np.zeros((count, 4 * kernel.row_words), np.uint8)
         control = np.zeros(count, np.uint8)
@@ -70,7 +62,7 @@ class Rows:
         data[:, 0] = control
         data[beat_row, 1 : 1 + spec.lanes] = block.weight[dot, position]
         data[beat_row, 1 + spec.lanes : 1 + 2 * spec.lanes] = block.act[dot, position]
-        out_row = np.cumsum(control & ENABLE, dtype=np.int64)
+        out_row = np.cumsum(control & ENABLE, dtype=np.int32)
         return cls(data, beat_row, out_row[beat_row] - 1, int(out_row[-1]), first)
 
 

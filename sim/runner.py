@@ -14,6 +14,9 @@ from hwquant.errors import ToolError
 
 __all__ = ["Outcome", "run_cocotb"]
 
+# Rewriting the assertions of every imported module would take longer than a simulation.
+ENVIRONMENT = {"COCOTB_REWRITE_ASSERTION_FILES": "", "COCOTB_ANSI_OUTPUT": "0"}
+
 Outcome = dict[str, bool]
 """Test name to whether it passed."""
 
@@ -47,7 +50,7 @@ def run_cocotb(
             test_dir=folder,
             results_xml=str(results),
             seed=seed,
-            extra_env=dict(environment),
+            extra_env={**ENVIRONMENT, **environment},
             test_args=list(arguments),
             # Registers start with random contents: what reset or clear misses must show.
             plusargs=["+verilator+rand+reset+2", f"+verilator+seed+{seed % 0x7FFFFFFF + 1}"],

@@ -11,6 +11,7 @@ import json
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -96,6 +97,7 @@ def generator(seed: int, spec: MacSpec, stage: str) -> np.random.Generator:
     return np.random.default_rng([seed, zlib.crc32(text.encode())])
 
 
+@lru_cache(maxsize=1024)
 def corner_codes(fmt: Format) -> Codes:
     """Return the codes at a format's boundaries.
 
@@ -112,9 +114,12 @@ def corner_codes(fmt: Format) -> Codes:
         wanted = {0, 1, first_normal - 1, first_normal, first_normal + 1, top - 1, top}
         if fmt.signed:
             wanted |= {code | 1 << fmt.bits - 1 for code in wanted}
-    return np.array(sorted(wanted & set(fmt.codes)), np.uint8)
+    codes = np.array(sorted(wanted & set(fmt.codes)), np.uint8)
+    codes.setflags(write=False)
+    return codes
 
 
+@lru_cache(maxsize=1024)
 def _extreme_pair(spec: MacSpec, *, largest: bool) -> tuple[int, int]:
     """Return the codes of the largest or the least product."""
     pairs = [

@@ -48,6 +48,12 @@ def test_enrolling_again_keeps_results(tmp_path):
     assert rows[2].metrics["top1"] == 0.5
 
 
+def test_enrolling_other_points_drops_the_rest(tmp_path):
+    with Store(filled(tmp_path / "r.sqlite")) as db:
+        assert db.enroll([("new", {}), POINTS[0]]) == 2
+        assert [row.key for row in db.rows()] == ["new", "key3"]
+
+
 def test_a_finished_store_is_one_plain_file(tmp_path):
     path = filled(tmp_path / "r.sqlite")
     assert {p.name for p in tmp_path.iterdir()} == {"r.sqlite", "r.lock"}

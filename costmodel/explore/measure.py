@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from hwquant.errors import InputError
 from hwquant.ptq.recipe import Recipe
 
 if TYPE_CHECKING:
-    from hwquant.zoo import TrainedModel
+    from hwquant.zoo.training import TrainedModel
 
 __all__ = ["baseline", "measure", "point_key", "quantized", "trained"]
 
@@ -41,7 +42,8 @@ def _files_named(text: str) -> list[str]:
 @lru_cache(maxsize=8)
 def _origin(model: str, data: str) -> tuple[str, ...]:
     """Return what names the model and the data by content, and the code that works on them."""
-    return (model, data, *_files_named(model), *_files_named(data), source_key())
+    versions = (version(package) for package in ("torch", "brevitas", "numpy"))
+    return (model, data, *_files_named(model), *_files_named(data), source_key(), *versions)
 
 
 def point_key(space: Space, recipe: Recipe) -> str:
@@ -55,10 +57,10 @@ def trained(model: str, data: str) -> TrainedModel:
     """Return the float model and its data, once per process (a zoo model is trained once ever)."""
     import torch
 
-    from hwquant import zoo
+    from hwquant.zoo.resolve import resolve
 
     torch.set_num_threads(1)  # one thread per worker: results do not depend on the machine
-    found: TrainedModel = zoo.resolve(model, data or None)
+    found: TrainedModel = resolve(model, data or None)
     return found
 
 

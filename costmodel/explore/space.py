@@ -10,6 +10,7 @@ Given by flags or by a TOML file with the same words::
     scales = ["po2"]
     granularities = ["per_channel"]
     lanes = 8
+    folding = "per-layer"
     [recipe]                           # any other field of a recipe, for every point
     calibration = "mse"
 """
@@ -23,6 +24,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from costmodel.network import Folding
 from hwquant.errors import InputError
 from hwquant.formats import parse
 from hwquant.ptq.recipe import Recipe
@@ -50,8 +52,8 @@ def label(record: dict[str, Any]) -> str:
 class Space:
     """The choices of a sweep and what they are applied to.
 
-    ``lanes`` is the folding: parallel products per layer.  ``recipe`` holds other fields of
-    `Recipe`, the same for every point.
+    ``lanes`` and ``folding`` say which kernels a network is priced with (`costmodel.network`).
+    ``recipe`` holds other fields of `Recipe`, the same for every point.
 
     Raises `FormatError`, `SpecError` or `InputError` naming what was given and what is allowed.
     """
@@ -64,6 +66,7 @@ class Space:
     scales: tuple[str, ...] = ("po2",)
     granularities: tuple[str, ...] = ("per_channel",)
     lanes: int = 8
+    folding: str = Folding.PER_LAYER.value
     seed: int = 0
     recipe: dict[str, Any] = field(default_factory=dict)
 
@@ -73,6 +76,8 @@ class Space:
                 raise InputError(f"{name} is empty; name at least one")
         if not 1 <= self.lanes <= 4096:
             raise InputError(f"lanes {self.lanes}, allowed 1..4096")
+        if self.folding not in tuple(Folding):
+            raise InputError(f"folding {self.folding!r}, allowed: {', '.join(Folding)}")
         axes = {"weight", "act", "steps", "scale", "granularity"}
         if taken := sorted(axes & set(self.recipe)):
             raise InputError(f"recipe.{taken[0]} is an axis of the space; give it as a list there")
@@ -115,6 +120,7 @@ class Space:
 _KINDS: dict[str, tuple[type, str]] = {
     "model": (str, "a string"),
     "data": (str, "a string"),
+    "folding": (str, "a string"),
     "lanes": (int, "an integer"),
     "seed": (int, "an integer"),
     "recipe": (dict, "a table of recipe fields"),

@@ -165,20 +165,28 @@ class Store:
             self._connection.close()
             self._lock.close()
 
-    def enroll(self, points: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
-        """Add ``(key, point)`` pairs as waiting rows; rows already present keep their results."""
+    def enroll(self, points: Iterable[tuple[str, Mapping[str, Any]]]) -> int:
+        """Make the rows those of ``points``, pairs of key and coordinates, in this order.
+
+        Rows already present keep their results; rows of other keys go.  Returns how many went.
+        """
         records = [
             (key, ordinal, json.dumps(dict(point)), Status.WAITING, "{}", "[]", "")
             for ordinal, (key, point) in enumerate(points)
         ]
+        wanted = {record[0] for record in records}
         with _explained(self.path):
             self._connection.execute("BEGIN IMMEDIATE")
+            present = self._connection.execute("SELECT key FROM points").fetchall()
+            stale = [key for key in present if key[0] not in wanted]
+            self._connection.executemany("DELETE FROM points WHERE key = ?", stale)
             self._connection.executemany(
                 "INSERT INTO points VALUES (?, ?, ?, ?, ?, ?, ?) "
                 "ON CONFLICT(key) DO UPDATE SET ordinal = excluded.ordinal",
                 records,
             )
             self._connection.execute("COMMIT")
+        return len(stale)
 
     def save(
         self,

@@ -59,12 +59,16 @@ module hq_acc #(
       assign unused_high = ^sum_i[SumBits-1:AccBits];
     end
 
+    // A wire of its own: Yosys stops at a cast to the same width in a port connection.
+    logic [AccBits-1:0] addend;
+    assign addend = AccBits'($signed(sum_i));
+
     hq_add #(
       .Width(AccBits),
       .HasCarry(HasCarry)
     ) u_add (
       .a_i(acc_q),
-      .b_i(AccBits'($signed(sum_i))),
+      .b_i(addend),
       .carry_i(carry_i),
       .sum_o(acc_d)
     );

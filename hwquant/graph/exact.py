@@ -138,7 +138,8 @@ def _narrow(ints: Array) -> Array:
 
 def multiply(a: Array, b: Array) -> Array:
     """Return the exact elementwise product, with broadcasting."""
-    if largest(a) * largest(b) < _SAFE:
+    top_a, top_b = largest(a), largest(b)
+    if max(top_a, top_b, top_a * top_b) < _SAFE:
         product: Array = a.astype(np.int64) * b.astype(np.int64)
         return product
     return _narrow(a.astype(object) * b.astype(object))

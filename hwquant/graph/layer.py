@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -16,19 +17,21 @@ from hwquant.graph.exact import FLOAT32_EXACT, Array
 from hwquant.graph.matmul import Window
 from hwquant.mac import MacSpec, paper_bits
 
-__all__ = ["MacLayer", "certify"]
+__all__ = ["MacLayer", "certify", "fingerprint"]
 
 
 @dataclass(frozen=True)
 class MacLayer:
     """One layer: ``length`` products per output, ``outputs`` dot products per inference.
 
-    ``weight_ints`` has shape (channels, length) and ``bias`` (channels,), both in accumulator
-    units ``unit[channel]``; both are None for a product of two activations, whose second operand
-    takes the weight's place.  ``acts`` names the quantized tensors that feed the layer, and
-    ``low..high`` bounds every accumulator value, bias included.  ``tensor`` is the ONNX tensor of
-    the result, ``biased`` says whether it holds the bias.  ``off_grid`` counts bias values that
+    ``weight_codes`` and ``weight_ints`` (decoded) have one row per output channel, ``bias`` one
+    integer; the accumulator of a channel counts in ``unit[channel]``.  They are None for a product
+    of two activations, whose second operand takes the weight's place.  ``acts`` names the
+    quantized tensors that feed the layer.  ``low..high`` bounds the accumulator, bias and zero
+    included; ``peak`` bounds the magnitude of every partial sum in any order.  ``tensor`` is the
+    ONNX tensor of the result, bias included.  ``off_grid`` counts bias values that
     are no integer on the accumulator grid (they are then added after the accumulator).
+    ``fingerprint`` is that of `fingerprint`.
     """
 
     name: str
@@ -44,11 +47,13 @@ class MacLayer:
     unit: tuple[Fraction, ...]
     low: int
     high: int
+    peak: int
     weight_ints: Array | None = None
     weight_codes: Array | None = None
     bias: Array | None = None
     window: Window | None = None
     off_grid: int = 0
+    fingerprint: str = ""
 
     @property
     def acc_bits(self) -> int:
@@ -72,13 +77,22 @@ class MacLayer:
             u.numerator & (u.numerator - 1) == 0 and u.denominator & (u.denominator - 1) == 0
             for u in self.unit
         )
-        return po2 and max(-self.low, self.high) <= FLOAT32_EXACT and not self.off_grid
+        return po2 and self.peak <= FLOAT32_EXACT and not self.off_grid
+
+    @property
+    def kind(self) -> str:
+        """The layer's kind as PyTorch calls it: conv2d, convtranspose2d, linear, matmul."""
+        if self.weight_codes is None:
+            return "matmul"
+        if self.window is None:
+            return "linear"
+        return f"{self.op.lower()}{len(self.window.strides)}d"
 
     def workload_layer(self) -> workload.Layer:
         """Return what the layer asks of the hardware."""
         return workload.Layer(
             name=self.name,
-            op=self.op,
+            op=self.kind,
             length=self.length,
             outputs=self.outputs,
             weights=0 if self.weight_codes is None else int(self.weight_codes.size),
@@ -92,7 +106,7 @@ class MacLayer:
         """Return the record for metadata and reports."""
         return {
             "name": self.name,
-            "op": self.op,
+            "op": self.kind,
             "weight": str(self.weight),
             "act": str(self.act),
             "length": self.length,
@@ -112,8 +126,10 @@ def _object_sum(ints: Array) -> list[int]:
     return [int(s) for s in ints.sum(axis=1)]
 
 
-def certify(weight_ints: Array, act_low: int, act_high: int, bias: list[int]) -> tuple[int, int]:
-    """Return the least and greatest value any prefix of the sum can reach, over all channels.
+def certify(
+    weight_ints: Array, act_low: int, act_high: int, bias: list[int]
+) -> tuple[int, int, int]:
+    """Return the least and greatest accumulator value, and the peak of any partial sum.
 
     The same bound as `hwquant.mac.certificate`: with ``act_low <= 0 <= act_high`` a channel lies in
     ``[P*act_low + N*act_high, P*act_high + N*act_low] + bias`` where P and N are the sums of its
@@ -121,9 +137,19 @@ def certify(weight_ints: Array, act_low: int, act_high: int, bias: list[int]) ->
     """
     positive = _object_sum(np.maximum(weight_ints, 0))
     negative = _object_sum(np.minimum(weight_ints, 0))
-    low = high = 0
+    low = high = peak = 0
     for p, n, b in zip(positive, negative, bias, strict=True):
         least, most = p * act_low + n * act_high, p * act_high + n * act_low
-        low = min(low, least, least + b)
-        high = max(high, most, most + b)
-    return low, high
+        low, high = min(low, least + b), max(high, most + b)
+        peak = max(peak, -least, most, abs(b), -least - b, most + b)
+    return low, high, peak
+
+
+def fingerprint(codes: Array, bias: Array | None) -> str:
+    """Return eight hexadecimal digits per output channel: a checksum of its codes and bias.
+
+    ``codes`` has shape (channels, length), -0 counting as 0; ``bias`` is float32, None for zeros.
+    """
+    stored = np.zeros(codes.shape[0], "<f4") if bias is None else np.asarray(bias, "<f4") + 0.0
+    rows = zip(np.ascontiguousarray(codes, np.uint8), stored.astype("<f4"), strict=True)
+    return "".join(f"{zlib.crc32(row.tobytes() + b.tobytes()):08x}" for row, b in rows)

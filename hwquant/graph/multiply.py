@@ -14,7 +14,7 @@ from hwquant.errors import UnsupportedError
 from hwquant.formats import Format
 from hwquant.graph.arithmetic import pool_pads
 from hwquant.graph.exact import Array, Exact, add, constant, fits_float32, largest
-from hwquant.graph.layer import MacLayer, certify
+from hwquant.graph.layer import MacLayer, certify, fingerprint
 from hwquant.graph.matmul import (
     Product,
     Window,
@@ -128,6 +128,10 @@ def _grid_bias(bias: Array, unit: tuple[Fraction, ...], channels: int) -> tuple[
     return whole, int(off)
 
 
+def _expanded(bias: Bias | None, channels: int) -> Array | None:
+    return None if bias is None else np.broadcast_to(np.ravel(bias.values), (channels,))
+
+
 def _unit_and_axis(
     node: Node, x: Exact, w: Exact, rank: int
 ) -> tuple[tuple[Fraction, ...], int | None]:
@@ -140,8 +144,13 @@ def _unit_and_axis(
 
 
 def _length(node: Node, x: Exact, w: Exact) -> int:
-    if node.op.startswith("Conv"):
-        return int(_per_channel(node, w.ints).shape[1])
+    """Return the most products an output can sum; a stride spreads a transposed kernel."""
+    if node.op == "Conv":
+        return int(np.prod(w.shape[1:]))
+    if node.op == "ConvTranspose":
+        strides = node.attrs.get("strides", (1,) * (w.ints.ndim - 2))
+        taps = [-(-k // s) for k, s in zip(w.shape[2:], strides, strict=True)]
+        return w.shape[0] // int(node.attrs.get("group", 1)) * int(np.prod(taps))
     return int(_oriented(node, x.ints, w.ints)[0].shape[-1])
 
 
@@ -165,8 +174,10 @@ def multiply_exact(
         raise UnsupportedError(f"{node.label} has alpha or beta, allowed: 1")
     x, w = operands
     act, weight = _format(x), _format(w)
-    real = np.ldexp(w.ints.astype(np.float64), weight.lsb_exp)
-    codes = codec_np.encode(weight, real) if w_constant else None
+    codes = None
+    if w_constant:
+        real = np.ldexp(w.ints.astype(np.float64), weight.lsb_exp)
+        codes = _per_channel(node, codec_np.encode(weight, real))
     stretch = 1
     if x.axis is not None:  # per-channel activations: bring the integers to one scale
         stretch = max(int(s / x.common().scale[0]) for s in x.scale)
@@ -182,14 +193,15 @@ def multiply_exact(
     if bias is not None:
         whole, off = _grid_bias(bias.values, unit, channels)
     length = _length(node, x, w)
-    rows: Array | None = None
     if w_constant:
         rows = _per_channel(node, w.ints)
         range_ = (min(act.min_int, 0) * stretch, act.max_int * stretch)
-        low, high = certify(rows, *range_, [0] * channels if off else whole)
+        low, high, peak = certify(rows, *range_, [0] * channels if off else whole)
     else:
+        rows = None
         least, most = product_range(weight, act)
         low, high = min(least, 0) * length * stretch, max(most, 0) * length * stretch
+        peak = max(-low, high)
     layer = MacLayer(
         name=name,
         op=node.op,
@@ -204,11 +216,13 @@ def multiply_exact(
         unit=unit,
         low=low,
         high=high,
+        peak=peak,
         weight_ints=rows,
         weight_codes=codes,
         bias=None if bias is None or off else np.array(whole, dtype=object),
         window=_window(node, a.shape, b.shape) if node.op.startswith("Conv") else None,
         off_grid=off,
+        fingerprint="" if codes is None else fingerprint(codes, _expanded(bias, channels)),
     )
     out = Exact(ints, unit, axis)
     in_range = fits_float32(replace(out, ints=np.ones(1, np.int64)))  # the unit is a normal float32

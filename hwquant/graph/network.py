@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from hwquant.graph.layer import MacLayer
 from hwquant.graph.model import Model, Node, read_onnx
 from hwquant.graph.quantizer import Quantizer, is_quantizer, read_quantizer
 from hwquant.graph.run import Visitor, walk
+from hwquant.graph.shapes import Value, real
 from hwquant.workload import Workload
 
 __all__ = ["Graph", "Island", "load"]
@@ -56,6 +57,18 @@ class _Codes(Visitor):
         del source
         self.codes[quantizer.tensor] = codes
         return codes
+
+
+def _joined(parts: list[Value]) -> Value:
+    """Return the outputs of several batches as one."""
+    if len(parts) == 1:
+        return parts[0]
+    exact = [p for p in parts if isinstance(p, Exact)]
+    if len(exact) == len(parts):
+        keep = replace(exact[0], proven=all(p.proven for p in exact))
+        return replace(keep, ints=np.concatenate([p.ints for p in exact]))
+    values = np.concatenate([real(p) for p in parts])
+    return Real(values, proven=all(isinstance(p, Real) and p.proven for p in parts))
 
 
 @dataclass(frozen=True)
@@ -114,15 +127,28 @@ class Graph:
         """Return what the network asks of the hardware, per inference."""
         return Workload(tuple(layer.workload_layer() for layer in self.layers(input_shape)))
 
-    def execute(
-        self, inputs: ArrayLike, visitor: Visitor | None = None
-    ) -> dict[str, Exact | Real | Array]:
+    def execute(self, inputs: ArrayLike, visitor: Visitor | None = None) -> dict[str, Value]:
         """Return the outputs by name for float32 ``inputs`` of shape (batch, ...).
 
         An output is `Exact` (integers times scale) unless a float island made it `Real`.
         """
         array = np.asarray(inputs, np.float32)
-        return walk(self.model, self.quantizers, self._feed(array), visitor or Visitor())
+        size = self.fixed_batch() or max(len(array), 1) if array.ndim else 1
+        parts = [
+            walk(self.model, self.quantizers, self._feed(piece), visitor or Visitor())
+            for piece in np.split(array, range(size, len(array), size))
+        ]
+        return {name: _joined([part[name] for part in parts]) for name in self.model.outputs}
+
+    def fixed_batch(self) -> int | None:
+        """Return the batch size a reshape has written into the file, None if any size runs."""
+        (declared,) = self.model.inputs.values()
+        batch = declared[0] if declared else None
+        for node in self.model.nodes:
+            shape = self.model.constants.get(node.inputs[1]) if node.op == "Reshape" else None
+            if batch and shape is not None and shape.size and shape.ravel()[0] == batch:
+                return batch
+        return None
 
     def codes(self, inputs: ArrayLike) -> dict[str, Array]:
         """Return the code words of every quantized tensor, activations and weights, by name."""

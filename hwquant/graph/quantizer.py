@@ -55,10 +55,19 @@ class Quantizer:
         return tuple(a * b for a, b in pairs)
 
     @property
+    def network_scale(self) -> NDArray[np.float32]:
+        """The quantized tensor's scale in the network, float32."""
+        return np.asarray(self.scale * self.outer, np.float32)
+
+    @property
     def po2(self) -> bool:
         """Whether every scale is a power of two."""
-        bottoms = ((s.numerator, s.denominator) for s in self.network_scales)
-        return all(n & (n - 1) == 0 and d & (d - 1) == 0 for n, d in bottoms)
+        return bool((np.frexp(self.network_scale)[0] == 0.5).all())
+
+    @property
+    def inner_po2(self) -> bool:
+        """Whether the node's own scale is a power of two, so that dividing by it is exact."""
+        return bool((np.frexp(self.scale)[0] == 0.5).all())
 
 
 def is_quantizer(node: Node) -> bool:

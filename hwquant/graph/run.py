@@ -149,9 +149,12 @@ class _Walk:
         inputs = [self.value(name) for name in node.inputs if name]
         outputs = self._exactly(node, inputs)
         if outputs is None:
-            outputs = [self._float(node, inputs)]
+            outputs = _rescaled(node, inputs)
+        if outputs is None:
+            self.values[node.outputs[0]] = self._float(node, inputs)
+            return
         before = [x for x in inputs if isinstance(x, Exact | Real)]
-        after = [x for x in outputs if isinstance(x, Exact)]
+        after = [x for x in outputs if isinstance(x, Exact | Real)]
         if any(not x.proven for x in after) and all(x.proven for x in before):
             self.visitor.rounds(node)
         self.values.update(zip(node.outputs, outputs, strict=False))
@@ -184,6 +187,21 @@ class _Walk:
         if not all(name in self.fixed or not name for name in node.inputs):
             self.visitor.island(node, "evaluated in float")
         return Real(result.astype(np.float64))
+
+
+def _rescaled(node: Node, inputs: list[Value]) -> list[Value] | None:
+    """Return a clamp or a scaling of a float tensor (part of a quantizer), which is no island."""
+    x = inputs[0]
+    if not isinstance(x, Real):
+        return None
+    if node.op == "Relu":
+        return [Real(np.maximum(x.values, 0), proven=x.proven)]
+    if node.op in ("Div", "Mul") and len(inputs) > 1 and isinstance(inputs[1], Exact):
+        factor = inputs[1].reals()
+        values = x.values / factor if node.op == "Div" else x.values * factor
+        po2 = bool((np.frexp(factor)[0] == 0.5).all())
+        return [Real(values, proven=x.proven and po2)]
+    return None
 
 
 def _unsupported(model: Model, node: Node) -> UnsupportedError:

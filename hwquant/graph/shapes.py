@@ -6,6 +6,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -136,7 +137,11 @@ def _split(node: Node, inputs: Sequence[Value]) -> list[Value]:
         sizes = [each] * (count - 1) + [x.shape[axis] - each * (count - 1)]
     ends = np.cumsum([0, *sizes])
     spans = [range(int(a), int(b)) for a, b in itertools.pairwise(ends)]
-    return [move(x, lambda a, s=span: np.take(a, np.array(s), axis)) for span in spans]
+    return [move(x, partial(_take, span=span, axis=axis)) for span in spans]
+
+
+def _take(array: Array, span: range, axis: int) -> Array:
+    return np.take(array, np.array(span), axis)
 
 
 def _concat(node: Node, inputs: Sequence[Value]) -> list[Value]:
@@ -196,7 +201,7 @@ def _resize(node: Node, inputs: Sequence[Value]) -> list[Value]:
         raise UnsupportedError(f"{node.label}, allowed: mode nearest with whole factors")
     x = inputs[0]
     for axis, factor in enumerate(factors):
-        x = move(x, lambda a, f=int(factor), d=axis: a.repeat(f, d))
+        x = move(x, partial(np.repeat, repeats=int(factor), axis=axis))
     return [x]
 
 

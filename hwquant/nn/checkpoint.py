@@ -36,6 +36,7 @@ def save_quantized(qmodel: nn.Module, path: str | Path) -> None:
         "version": VERSION,
         "recipe": meta["recipe"].to_dict(),
         "input_shape": list(meta["input_shape"]),
+        "input_dtype": meta["input_dtype"],
         "input_non_negative": meta["input_non_negative"],
         "quantizers": {
             name: {
@@ -67,7 +68,8 @@ def load_quantized(path: str | Path, model: nn.Module | Callable[[], nn.Module])
     source = model if isinstance(model, nn.Module) else model()
     try:
         recipe = Recipe.from_dict(header["recipe"])
-        batches = (torch.zeros(1, *header["input_shape"]),)
+        dtype = torch.int64 if "int" in header["input_dtype"] else torch.float32
+        batches = (torch.zeros(1, *header["input_shape"], dtype=dtype),)
         if is_brevitas_quantized(source):
             qmodel = adopt_brevitas(source, recipe, batches)
         else:

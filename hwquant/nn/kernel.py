@@ -108,21 +108,34 @@ class _Compiler:
 
     def run(self, x: Tensor, scale: Tensor, g: Grid) -> Tensor | None:
         """Return the rounded tensor, or None when no compiler works here."""
-        if g.keep_sign not in self.functions:
+        first = g.keep_sign not in self.functions
+        if first:
             body = _fused_signed if g.keep_sign else _fused_plain
             self.functions[g.keep_sign] = torch.compile(body, dynamic=True, fullgraph=True)
         flat = x.reshape(-1)
-        constants = _constants(g)
         try:
-            return self.functions[g.keep_sign](flat, scale, *constants).view(x.shape)
+            result = self.functions[g.keep_sign](flat, scale, *_constants(g)).view(x.shape)
         except (RuntimeError, OSError, ImportError) as error:
-            self.mode = False
             reason = str(error).strip().splitlines() or [type(error).__name__]
-            note(f"torch.compile is not available ({reason[0]}); using the eager quantizer")
+            self.give_up(reason[0])
             return None
+        # Compilers differ in what they take for an optimisation: (y + c) - c is not y here.
+        if first and not _same_bits(result, _eager_chunks(x / scale, g) * scale):
+            self.give_up("its result differs from the eager one")
+            return None
+        return result
+
+    def give_up(self, reason: str) -> None:
+        """Use the eager loop from now on, and say why, once."""
+        self.mode = False
+        note(f"torch.compile is not usable ({reason}); using the eager quantizer")
 
 
 _compiler = _Compiler()
+
+
+def _same_bits(a: Tensor, b: Tensor) -> bool:
+    return torch.equal(a.view(torch.int32), b.view(torch.int32))
 
 
 def set_compile(mode: bool | None) -> None:

@@ -172,7 +172,8 @@ def open_attention(model: nn.Module) -> nn.Module:
 def open_scaled_dot_product(graph_module: fx.GraphModule) -> None:
     """Rewrite ``F.scaled_dot_product_attention(q, k, v)`` as ``softmax(scale q k^T + mask) v``.
 
-    Needs ``node.meta["shape"]``.  Raises `UnsupportedError` naming the module for grouped queries.
+    Needs ``node.meta["shape"]``.  Raises `UnsupportedError` naming the module for grouped queries
+    or dropout.
     """
     graph = graph_module.graph
     names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal", "scale", "enable_gqa")
@@ -181,6 +182,8 @@ def open_scaled_dot_product(graph_module: fx.GraphModule) -> None:
             continue
         given: dict[str, Any] = dict(zip(names, node.args, strict=False)) | dict(node.kwargs)
         path = module_path(node)
+        if given.get("dropout_p"):
+            raise UnsupportedError(f"module {path!r}: attention with dropout, allowed: dropout_p=0")
         if given.get("enable_gqa"):
             raise UnsupportedError(
                 f"module {path!r}: grouped query attention, allowed: equal heads"

@@ -4,51 +4,78 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import click
 
 from hwquant.cli import emit, json_option
 from hwquant.ptq.recipe import GRANULARITIES, RULES, SCALES, Recipe
 
-__all__ = ["quantize"]
+__all__ = ["quantize", "recipe_from", "recipe_options"]
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_OPTIONS = (
+    click.option(
+        "--data", help="digits, FILE.npz (x, y) or FILE.py:FUNCTION; a zoo model has its own."
+    ),
+    click.option("--weight", help="Format of the weights, such as e2m1.  [default: int8]"),
+    click.option("--act", help="Format of the activations, such as int8.  [default: int8]"),
+    click.option(
+        "--scale", type=click.Choice(SCALES), help="Powers of two, or any.  [default: po2]"
+    ),
+    click.option("--granularity", type=click.Choice(GRANULARITIES), help="Of the weight scales."),
+    click.option("--calibration", type=click.Choice(RULES), help="Rule for the scales."),
+    click.option(
+        "--act-unsigned", is_flag=True, help="Unsigned formats where activations are >= 0."
+    ),
+    click.option("--first-last", metavar="W,A", help="Formats of the first and the last layer."),
+    click.option(
+        "--exclude", multiple=True, metavar="LAYER", help="Leave a layer float; repeatable."
+    ),
+    click.option(
+        "--step", "steps", multiple=True, metavar="STEP", help="calibrate:rule=mse; in order."
+    ),
+    click.option("--recipe", type=click.Path(), help="TOML file; options given here win over it."),
+)
+
+
+def recipe_options(command: F) -> F:
+    """Add ``--data`` and the options that say how to quantize; `recipe_from` reads the latter."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def recipe_from(*, recipe: str | None, **options: Any) -> Recipe:
+    """Return the recipe of `recipe_options`: the TOML file if any, and what was given over it."""
+    given = {
+        **options,
+        "act_unsigned": options["act_unsigned"] or None,
+        "first_last": options["first_last"].split(",") if options["first_last"] else None,
+        "exclude": options["exclude"] or None,
+        "steps": options["steps"] or None,
+    }
+    base = Recipe() if recipe is None else _read_recipe(recipe)
+    changes = {key: item for key, item in given.items() if item is not None}
+    return Recipe.from_dict(base.to_dict() | changes)
 
 
 @click.command()
 @click.argument("model")
-@click.option(
-    "--data", help="digits, FILE.npz (x, y) or FILE.py:FUNCTION; a zoo model has its own."
-)
-@click.option("--weight", help="Format of the weights, such as e2m1.  [default: int8]")
-@click.option("--act", help="Format of the activations, such as int8.  [default: int8]")
-@click.option("--scale", type=click.Choice(SCALES), help="Powers of two, or any.  [default: po2]")
-@click.option("--granularity", type=click.Choice(GRANULARITIES), help="Of the weight scales.")
-@click.option("--calibration", type=click.Choice(RULES), help="Rule for the scales.")
-@click.option("--act-unsigned", is_flag=True, help="Unsigned formats where activations are >= 0.")
-@click.option("--first-last", metavar="W,A", help="Formats of the first and the last layer.")
-@click.option("--exclude", multiple=True, metavar="LAYER", help="Leave a layer float; repeatable.")
-@click.option(
-    "--step", "steps", multiple=True, metavar="STEP", help="calibrate:rule=mse; in order."
-)
-@click.option("--recipe", type=click.Path(), help="TOML file; options given here win over it.")
+@recipe_options
 @click.option("-o", "--output", type=click.Path(), help="QONNX file to write.")
 @click.option("--save", type=click.Path(), help="Quantized PyTorch model to write.")
 @json_option
 def quantize(
     model: str,
     data: str | None,
-    weight: str | None,
-    act: str | None,
-    scale: str | None,
-    granularity: str | None,
-    calibration: str | None,
-    act_unsigned: bool,
-    first_last: str | None,
-    exclude: tuple[str, ...],
-    steps: tuple[str, ...],
-    recipe: str | None,
     output: str | None,
     save: str | None,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Quantize MODEL (zoo:NAME or FILE.py:FUNCTION[@WEIGHTS.pth]) after training.
 
@@ -58,20 +85,7 @@ def quantize(
       hwquant quantize net.py:make@net.pth --data images.npz --weight int4 --act int8 \\
           --step calibrate:rule=mse --step bias_correction -o net.onnx --save net.pt
     """
-    given = {
-        "weight": weight,
-        "act": act,
-        "scale": scale,
-        "granularity": granularity,
-        "calibration": calibration,
-        "act_unsigned": act_unsigned or None,
-        "first_last": None if first_last is None else first_last.split(","),
-        "exclude": exclude or None,
-        "steps": steps or None,
-    }
-    base = Recipe() if recipe is None else _read_recipe(recipe)
-    changes = {key: item for key, item in given.items() if item is not None}
-    chosen = Recipe.from_dict(base.to_dict() | changes)
+    chosen = recipe_from(**options)
 
     from hwquant.nn.checkpoint import save_quantized
     from hwquant.ptq.quantize import quantize as run

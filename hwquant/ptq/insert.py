@@ -196,7 +196,7 @@ class _Signs:
                 return True
             keeps = isinstance(module, (*KEEPS_SIGN, qnn.QuantIdentity))
             return keeps and self.inputs_non_negative(node)
-        name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+        name = _function_name(node)
         if name in NON_NEGATIVE_NAMES:
             return True
         return name in KEEPS_SIGN_NAMES and self.inputs_non_negative(node)
@@ -204,8 +204,8 @@ class _Signs:
     def inputs_non_negative(self, node: fx.Node) -> bool:
         """Return whether every tensor ``node`` reads is non-negative, numbers included."""
         numbers = [a for a in node.args if isinstance(a, int | float) and not isinstance(a, bool)]
-        adds = getattr(node.target, "__name__", node.target) in ("add", "iadd")
-        if adds and any(number < 0 for number in numbers):
+        adds = _function_name(node) in ("add", "iadd")
+        if adds and (node.kwargs or any(number < 0 for number in numbers)):
             return False
         return all(self.non_negative(source) for source in node.all_input_nodes)
 

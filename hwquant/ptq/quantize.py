@@ -20,7 +20,7 @@ from hwquant.ptq.insert import insert_quantizers, open_matmuls
 from hwquant.ptq.job import Job
 from hwquant.ptq.recipe import Recipe
 from hwquant.ptq.step import build_step
-from hwquant.ptq.trace import check_weights, propagate_shapes, run_forward, trace
+from hwquant.ptq.trace import check_weights, optional_inputs, propagate_shapes, run_forward, trace
 
 __all__ = ["META", "adopt_brevitas", "prepare", "quantize"]
 
@@ -32,11 +32,11 @@ def quantize(
 ) -> fx.GraphModule:
     """Return a quantized copy of ``model`` in evaluation mode; the float model stays as it was.
 
-    ``calib`` is one batch or several, unlabelled, as the model takes them (float32, first axis
-    the batch).  The copy is a graph of Brevitas layers (``weight_quant`` ours), ``QuantIdentity``
-    in front of every multiply, and whatever else the model does, in float.  ``inplace`` spends
-    the given model instead of copying it.  A model that Brevitas has quantized keeps its formats
-    and scales (see `adopt_brevitas`).
+    ``calib`` is one batch or several, unlabelled, as the model takes them: first axis the batch,
+    float32, or integers where the model takes token ids.  The copy is a graph of Brevitas layers
+    (``weight_quant`` ours), ``QuantIdentity`` in front of every multiply, and whatever else the
+    model does, in float.  ``inplace`` spends the given model instead of copying it.  A model that
+    Brevitas has quantized keeps its formats and scales (see `adopt_brevitas`).
 
     Raises `InputError` for NaN weights, empty or unfitting data; `UnsupportedError` for layers
     that cannot be quantized; `SpecError` for a recipe that does not fit the model.
@@ -72,6 +72,7 @@ def adopt_brevitas(
     """
     check_weights(model)
     source = (model if inplace else copy.deepcopy(model)).eval().requires_grad_(False)
+    optional_inputs(source)
     run_forward(source, batches[0][:1])
     graph = trace(source)
     open_matmuls(graph)
@@ -79,6 +80,7 @@ def adopt_brevitas(
     graph.meta[META] = {
         "recipe": recipe,
         "input_shape": tuple(batches[0].shape[1:]),
+        "input_dtype": str(batches[0].dtype).removeprefix("torch."),
         "input_non_negative": False,
         "layers": layers,
     }
@@ -97,6 +99,7 @@ def prepare(
     """Return the job before any step: folded float graph and the graph with scale-1 quantizers."""
     check_weights(model)
     source = (model if inplace else copy.deepcopy(model)).eval().requires_grad_(False)
+    optional_inputs(source)
     run_forward(source, batches[0][:1])
     reference = trace(open_attention(source))
     propagate_shapes(reference, batches[0][:1])
@@ -109,6 +112,7 @@ def prepare(
     model_.meta[META] = {
         "recipe": recipe,
         "input_shape": tuple(batches[0].shape[1:]),
+        "input_dtype": str(batches[0].dtype).removeprefix("torch."),
         "input_non_negative": input_non_negative,
         "layers": tuple(site.path for site in sites),
     }
@@ -124,15 +128,20 @@ def _batches(calib: Iterable[Tensor] | Tensor) -> tuple[Tensor, ...]:
                 f"calibration data holds a {type(batch).__name__}, allowed tensors; a loader of "
                 "(input, label) pairs needs [x for x, _ in loader]"
             )
-        if not batch.is_floating_point():
-            raise InputError(f"calibration data is {batch.dtype}, allowed float32 tensors")
+        if batch.is_complex() or batch.dtype is torch.bool:
+            raise InputError(f"calibration data is {batch.dtype}, allowed numbers (or token ids)")
         if batch.dim() < 2 or 0 in batch.shape[1:]:
             raise InputError(
                 f"a calibration batch has shape {tuple(batch.shape)}, allowed (batch, ...)"
             )
         if not bool(torch.isfinite(batch).all()):
             raise InputError("calibration data holds NaN or infinity, allowed finite numbers")
-    batches = tuple(batch.detach().float() for batch in given if len(batch))
+    # Whole numbers are token ids for an embedding; images come as float32.
+    batches = tuple(
+        batch.detach().float() if batch.is_floating_point() else batch.detach()
+        for batch in given
+        if len(batch)
+    )
     if not batches:
         raise InputError("calibration data is empty; give at least one batch of inputs")
     if len({batch.shape[1:] for batch in batches}) > 1:

@@ -95,6 +95,7 @@ class Recipe:
         set_ = object.__setattr__
         set_(self, "weight", _format("weight", self.weight))
         set_(self, "act", _format("act", self.act))
+        _signed_weight("weight", self.weight)
         _choice("scale", self.scale, SCALES)
         _choice("granularity", self.granularity, GRANULARITIES)
         _choice("calibration", self.calibration, RULES)
@@ -119,6 +120,7 @@ class Recipe:
                     "(weight, activation)"
                 )
             set_(self, "first_last", tuple(_format("first_last", item) for item in pair))
+            _signed_weight("first_last", self.first_last[0])
         set_(self, "exclude", _names(self.exclude))
         set_(self, "steps", _steps(self.steps))
         set_(self, "overrides", _overrides(self.overrides))
@@ -206,6 +208,14 @@ def _format(field: str, given: object) -> Format:
     raise SpecError(f"recipe: {field} {given!r}, allowed a format or its name, such as 'e2m1'")
 
 
+def _signed_weight(field: str, fmt: Any) -> None:
+    if fmt.min_int >= 0:
+        raise SpecError(
+            f"recipe: {field} {fmt} is unsigned and would turn negative weights into 0, "
+            f"allowed a signed format such as {signed_of(fmt)}"
+        )
+
+
 def _choice(field: str, given: object, allowed: tuple[str, ...]) -> None:
     if given not in allowed:
         raise SpecError(f"recipe: {field} {given!r}, allowed: {', '.join(allowed)}")
@@ -238,6 +248,8 @@ def _overrides(given: Any) -> tuple[tuple[str, tuple[tuple[str, Any], ...]], ...
         for key, item in dict(table).items():
             if key in ("weight", "act"):
                 clean[key] = _format(f"overrides.{path}.{key}", item)
+                if key == "weight":
+                    _signed_weight(f"overrides.{path}.{key}", clean[key])
             elif key in checks:
                 _choice(f"overrides.{path}.{key}", item, checks[key])
                 clean[key] = item

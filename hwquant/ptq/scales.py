@@ -40,7 +40,7 @@ def solve(rows: Tensor, fmt: Format, kind: str, rule: str, percentile: float = 1
         exponents = no_clip_exponents(reach, fmt)
         if rule == "mse":
             exponents = _best_exponents(rows, fmt, exponents)
-        scale = torch.ldexp(torch.ones_like(reach), exponents)
+        scale = _power_of_two(exponents)
     else:
         scale = reach / float(fmt.max)
         if rule == "mse":
@@ -59,6 +59,11 @@ def no_clip_exponents(reach: Tensor, fmt: Format) -> Tensor:
     return k.clamp(min(lowest, highest), highest).int()
 
 
+def _power_of_two(exponents: Tensor) -> Tensor:
+    """Return ``2**exponents`` (-126..127) from its bit pattern: no rounded power function."""
+    return ((exponents.int() + 127) << 23).view(torch.float32)
+
+
 def _percentile(rows: Tensor, percentile: float) -> Tensor:
     """Return the magnitude that ``percentile`` percent of each row does not exceed."""
     values = rows.abs().sort(1).values
@@ -75,7 +80,7 @@ def _best_exponents(rows: Tensor, fmt: Format, top: Tensor) -> Tensor:
     best, least = top, torch.full(top.shape, torch.inf, dtype=torch.float64)
     for below in range(EXPONENTS_BELOW + 1):
         exponents = (top - below).clamp(min=-126)
-        error = _error(rows, torch.ldexp(torch.ones(top.shape), exponents), fmt)
+        error = _error(rows, _power_of_two(exponents), fmt)
         better = error < least  # a tie keeps the larger scale, which clips less
         best, least = torch.where(better, exponents, best), torch.where(better, error, least)
     return best

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import inspect
 import operator
 from collections.abc import Callable
 from typing import Any, Final
@@ -15,9 +16,16 @@ from torch.nn import functional
 from hwquant.errors import InputError, UnsupportedError
 from hwquant.nn.layers import MULTIPLY_LAYERS, MatMul
 
-__all__ = ["MATMUL_FUNCTIONS", "MATMUL_METHODS", "check_weights", "propagate_shapes", "trace"]
+__all__ = [
+    "MATMUL_FUNCTIONS",
+    "MATMUL_METHODS",
+    "check_weights",
+    "optional_inputs",
+    "propagate_shapes",
+    "trace",
+]
 
-MATMUL_FUNCTIONS: Final = (torch.matmul, torch.bmm, torch.mm, operator.matmul)
+MATMUL_FUNCTIONS: Final = (torch.matmul, torch.bmm, torch.mm, operator.matmul, operator.imatmul)
 MATMUL_METHODS: Final = ("matmul", "bmm", "mm", "__matmul__")
 # Leaf modules that hold no products of activations and weights.
 FREE_MODULES: Final[tuple[type[nn.Module], ...]] = (
@@ -37,7 +45,14 @@ FORBIDDEN_FUNCTIONS: Final[frozenset[Any]] = frozenset(
     {
         *(torch.einsum, torch.tensordot, torch.addmm, torch.baddbmm, torch.addbmm, torch.mv),
         *(torch.dot, torch.inner, torch.outer, torch.kron, torch.cdist, torch.chain_matmul),
-        *(torch.addmv, torch.addr, torch.vdot, torch.linalg.multi_dot, torch.linalg.matmul),
+        *(
+            torch.addmv,
+            torch.addr,
+            torch.convolution,
+            torch.vdot,
+            torch.linalg.multi_dot,
+            torch.linalg.matmul,
+        ),
         *(
             functional.linear,
             functional.bilinear,
@@ -79,16 +94,47 @@ def trace(model: nn.Module) -> fx.GraphModule:
     holds a multiply operator that would silently stay float.
     """
     try:
-        graph = _Tracer().trace(model)
+        graph = _Tracer().trace(model, concrete_args=optional_inputs(model))
     except (fx.proxy.TraceError, TypeError, ValueError, RuntimeError, NameError) as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise UnsupportedError(
             f"{type(model).__name__} cannot be traced ({reason[0]}); its forward may not branch on "
             "tensor values: move such code out of the model"
         ) from error
+    _drop_fixed_inputs(graph)
     module = fx.GraphModule(model, graph, class_name=type(model).__name__)
     _check_operators(module)
+    _check_in_place(module)
     return module
+
+
+def optional_inputs(model: nn.Module) -> dict[str, Any]:
+    """Return the optional arguments of ``model``: all but the first are fixed at their defaults.
+
+    Raises `UnsupportedError` when more than one argument is needed.
+    """
+    parameters = list(inspect.signature(model.forward).parameters.values())
+    positional = [p for p in parameters if p.kind is not p.VAR_KEYWORD]
+    needed = [p.name for p in positional[1:] if p.default is p.empty and p.kind != p.VAR_POSITIONAL]
+    if needed:
+        raise UnsupportedError(
+            f"{type(model).__name__} takes {len(needed) + 1} inputs ({needed[0]!r} has no "
+            "default), allowed: one tensor; wrap the model"
+        )
+    return {p.name: p.default for p in positional[1:] if p.default is not p.empty}
+
+
+def _drop_fixed_inputs(graph: fx.Graph) -> None:
+    """Remove the placeholders (and the checks on them) of arguments fixed while tracing."""
+    for node in [n for n in graph.nodes if n.op == "placeholder"][1:]:
+        _erase(graph, node)
+
+
+def _erase(graph: fx.Graph, node: fx.Node) -> None:
+    """Erase ``node`` and everything that reads it."""
+    for user in list(node.users):
+        _erase(graph, user)
+    graph.erase_node(node)
 
 
 def _check_operators(graph_module: fx.GraphModule) -> None:
@@ -113,6 +159,31 @@ def _check_operators(graph_module: fx.GraphModule) -> None:
                 f"{_where(node)} calls Tensor.{node.target}, allowed: {ALLOWED}; "
                 "write the product as a layer or as torch.matmul"
             )
+
+
+def _check_in_place(graph_module: fx.GraphModule) -> None:
+    """Refuse a tensor that is read again after an operator has overwritten it.
+
+    Quantizers are put where a tensor is made, so such a reader would see the older values.
+    """
+    modules = dict(graph_module.named_modules())
+    order = {node: place for place, node in enumerate(graph_module.graph.nodes)}
+    for node in graph_module.graph.nodes:
+        if node.op == "call_module":
+            overwrites = bool(getattr(modules[str(node.target)], "inplace", False))
+        elif node.op == "call_method":
+            name = str(node.target)
+            overwrites = name.endswith("_") and not name.endswith("__")
+        else:
+            overwrites = node.target is operator.iadd or node.kwargs.get("inplace") is True
+        if not overwrites or not node.all_input_nodes:
+            continue
+        for reader in node.all_input_nodes[0].users:
+            if order[reader] > order[node]:
+                raise UnsupportedError(
+                    f"{_where(reader)} reads {node.all_input_nodes[0].name!r} after {node.name!r} "
+                    "has overwritten it; use inplace=False there"
+                )
 
 
 def module_path(node: fx.Node) -> str:

@@ -6,13 +6,12 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-__all__ = ["Data", "TrainedModel", "load", "resolve"]
+__all__ = ["Data", "TrainedModel", "load"]
 
 _LAZY = {
     "Data": "hwquant.zoo.data",
     "TrainedModel": "hwquant.zoo.training",
     "load": "hwquant.zoo.training",
-    "resolve": "hwquant.zoo.resolve",
 }
 
 

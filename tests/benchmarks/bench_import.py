@@ -1,6 +1,6 @@
 """Start-up: ``import hwquant`` and ``hwquant --help`` against ``import numpy``, in one run.
 
-    python tests/benchmarks/bench_import.py
+python tests/benchmarks/bench_import.py
 """
 
 from __future__ import annotations
