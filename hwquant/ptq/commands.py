@@ -90,7 +90,7 @@ def quantize(
     from hwquant.nn.checkpoint import save_quantized
     from hwquant.ptq.quantize import quantize as run
     from hwquant.zoo.resolve import resolve
-    from hwquant.zoo.training import top1
+    from hwquant.zoo.tasks.score import score
 
     trained = resolve(model, data)
     start = time.monotonic()
@@ -99,8 +99,8 @@ def quantize(
     result = {
         "model": model,
         "recipe": chosen.to_dict(),
-        "float_top1": trained.float_top1,
-        "top1": top1(qmodel, trained.data.x_test, trained.data.y_test),
+        **{f"float_{name}": value for name, value in trained.figures.items()},
+        **score(qmodel, trained.data, trained.model),
         "seconds": round(seconds, 3),
     }
     if output is not None:

@@ -10,6 +10,7 @@ MODEL is ``zoo:NAME[:SEED]``, or ``file.py:function`` or ``torchvision:NAME`` wi
 from __future__ import annotations
 
 import importlib.util
+import math
 import pickle
 import sys
 import zipfile
@@ -26,7 +27,8 @@ from hwquant.errors import InputError
 from hwquant.zoo.data import DATASETS, Data, from_arrays, image_folder
 from hwquant.zoo.data.folder import read_options
 from hwquant.zoo.fitting import check_fit
-from hwquant.zoo.training import TrainedModel, load, top1
+from hwquant.zoo.tasks.score import score
+from hwquant.zoo.training import TrainedModel, load
 
 __all__ = ["resolve", "resolve_data", "resolve_model"]
 
@@ -56,8 +58,8 @@ def resolve(model: str, data: str | None = None) -> TrainedModel:
     loaded = resolve_data(data)
     module.eval()
     check_fit(module, loaded, model, data)
-    accuracy = top1(module, loaded.x_test, loaded.y_test)
-    return TrainedModel(model, module, loaded, accuracy)
+    figures = score(module, loaded)
+    return TrainedModel(model, module, loaded, figures.get("top1", math.nan), figures)
 
 
 def resolve_model(text: str) -> nn.Module:

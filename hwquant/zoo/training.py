@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import ast
 import inspect
+import math
 import pickle
 import sys
 import zipfile
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +25,24 @@ from hwquant.zoo.catalogue import CATALOGUE, Entry
 from hwquant.zoo.data import DATASETS, Data
 from hwquant.zoo.data.store import checksum
 from hwquant.zoo.fit import TrainingRecipe, fit
+from hwquant.zoo.tasks import score
 
 __all__ = ["TrainedModel", "TrainingRecipe", "load", "top1", "train"]
 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A float model in evaluation mode, its data, and its accuracy on the test part (0..1)."""
+    """A float model in evaluation mode, its data, and its accuracy on the test part (0..1).
+
+    ``float_top1`` is NaN for tasks without decisions (boxes, noise); ``figures`` holds what
+    `hwquant.zoo.tasks.score.score` measures for the task, the main one first.
+    """
 
     name: str
     model: nn.Module
     data: Data
     float_top1: float
+    figures: Mapping[str, float] = field(default_factory=dict)
 
 
 def top1(model: nn.Module, x: Tensor, y: Tensor, batch: int = 256) -> float:
@@ -44,6 +52,8 @@ def top1(model: nn.Module, x: Tensor, y: Tensor, batch: int = 256) -> float:
     """
     if not len(x):
         raise InputError("top1 needs at least one item")
+    if y.is_floating_point():
+        raise InputError("top1 needs class labels; boxes and noise have figures of their own")
     with torch.no_grad():
         right = sum(
             int((model(x[i : i + batch]).argmax(1) == y[i : i + batch]).sum())
@@ -67,7 +77,21 @@ def load(name: str) -> TrainedModel:
     entry = replace(entry, recipe=replace(entry.recipe, seed=int(seed or 0)))
     data = DATASETS[entry.data]()
     model = train(name, entry, data)
-    return TrainedModel(name, model, data, top1(model, data.x_test, data.y_test))
+    figures = _figures(entry, model, data)
+    return TrainedModel(name, model, data, figures.get("top1", math.nan), figures)
+
+
+def _figures(entry: Entry, model: nn.Module, data: Data) -> dict[str, float]:
+    """Return the figures on the test part, measured once and cached: 50,000 images take a while."""
+    parts = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    test = checksum({"x": data.x_test.numpy(), "y": data.y_test.numpy()})
+    source = _code(Path(score.__file__))
+    key = cache.content_key(entry.build.__qualname__, checksum(parts), test, source)
+    figures: dict[str, float] | None = cache.load_json("zoo-score", key)
+    if figures is None:
+        figures = score.score(model, data)
+        cache.store_json("zoo-score", key, figures)
+    return figures
 
 
 def train(name: str, entry: Entry, data: Data) -> nn.Module:
@@ -78,9 +102,9 @@ def train(name: str, entry: Entry, data: Data) -> nn.Module:
     """
     recipe = entry.recipe
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    path = cache.entry_path("zoo", _key(entry, data, device), ".pt")
     torch.manual_seed(recipe.seed)
     model = entry.build()
+    path = cache.entry_path("zoo", _key(entry, model, data, device), ".pt")
     if path.exists():
         model.load_state_dict(_read(path))
     else:
@@ -91,9 +115,10 @@ def train(name: str, entry: Entry, data: Data) -> nn.Module:
     return model.eval()
 
 
-def _key(entry: Entry, data: Data, device: str) -> str:
-    module = sys.modules[entry.build.__module__]
-    sources = [_code(Path(inspect.getfile(part))) for part in (module, loop, objectives)]
+def _key(entry: Entry, model: nn.Module, data: Data, device: str) -> str:
+    names = {entry.build.__module__, *(type(part).__module__ for part in model.modules())}
+    own = [sys.modules[name] for name in sorted(names) if not name.startswith("torch.")]
+    sources = [_code(Path(inspect.getfile(part))) for part in (*own, loop, objectives)]
     parts = {"x": data.x_train.numpy(), "y": data.y_train.numpy()}
     name = entry.build.__qualname__
     return cache.content_key(name, asdict(entry.recipe), device, checksum(parts), *sources)

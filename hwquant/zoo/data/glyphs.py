@@ -26,6 +26,12 @@ __all__ = ["clean_glyphs", "draw", "glyphs"]
 SIDE: Final = 32
 CHUNK: Final = 1000  # images drawn at once, each chunk with a generator of its own
 THREADS: Final = 2
+SIZE: Final = (0.55, 0.95)  # of 48 master pixels, in sides of the image
+SMALLER: Final = (0.47, 0.92)
+STROKES: Final = 3
+STROKE_CHANCE: Final = 0.5
+CONTRAST: Final = (0.25, 1)
+NOISE: Final = (0.02, 0.2)  # standard deviation of the pixel noise
 STREAMS: Final = {"train": 1, "test": 2, "calib": 3}
 
 
@@ -58,7 +64,8 @@ def _chunk(
     which = rng.integers(faces, size=CHUNK) * classes + label
     shift = rng.uniform(-0.1, 0.1, (CHUNK, 2)) * side
     centre = (side / 2 + shift).astype(np.float32)
-    size = (0.55 * side, 0.95 * side)
+    size = SIZE if clean else SMALLER
+    size = (size[0] * side, size[1] * side)
     matrix, offset = render.affine(rng, CHUNK, size, centre)
     picture = render.warp(ink.reshape(-1, *ink.shape[2:]), which, matrix, offset, side)
     if not clean:
@@ -73,13 +80,13 @@ def _spoil(rng: np.random.Generator, ink: render.Float, side: int) -> render.Flo
     def uniform(low: float, high: float) -> render.Float:
         return rng.uniform(low, high, (count, 1, 1)).astype(np.float32)
 
-    for _ in range(2):
-        ink = np.maximum(ink, render.strokes(rng, count, side, 0.4) * uniform(0.3, 0.9))
-    contrast, ground = uniform(0.3, 1), uniform(0, 1)
+    for _ in range(STROKES):
+        ink = np.maximum(ink, render.strokes(rng, count, side, STROKE_CHANCE) * uniform(0.3, 1))
+    contrast, ground = uniform(*CONTRAST), uniform(0, 1)
     picture = ground * (1 - contrast) + contrast * ink
     ramp = np.linspace(-0.5, 0.5, side, dtype=np.float32)
     picture += uniform(-0.3, 0.3) * ramp[None, None, :] + uniform(-0.3, 0.3) * ramp[None, :, None]
-    picture += uniform(0.02, 0.16) * rng.standard_normal(ink.shape, dtype=np.float32)
+    picture += uniform(*NOISE) * rng.standard_normal(ink.shape, dtype=np.float32)
     inverted = rng.random((count, 1, 1)) < 0.5
     return np.where(inverted, 1 - picture, picture)
 
