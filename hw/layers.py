@@ -15,9 +15,30 @@ from hwquant.workload import Layer
 
 from .generate import generate, kernel_name, refuse_foreign
 
-__all__ = ["LAYERS", "generate_layers"]
+__all__ = ["LAYERS", "generate_layers", "layer_specs"]
 
 LAYERS: Final = "layers.json"
+
+
+def layer_specs(
+    layers: Iterable[Layer], *, lanes: int = 1, overflow: Overflow | str = Overflow.WRAP
+) -> tuple[dict[str, MacSpec], dict[str, str]]:
+    """Return (kernel name -> spec, layer name -> kernel name), as `generate_layers` writes them.
+
+    Raises `InputError` when there is no layer.
+    """
+    specs: dict[str, MacSpec] = {}
+    users: dict[str, str] = {}
+    for layer in layers:
+        acc = max(layer.acc_bits, 2)
+        used = min(lanes, layer.length)
+        spec = MacSpec(layer.weight, layer.act, used, layer.length, acc, overflow)
+        name = users[layer.name] = kernel_name(spec)
+        if name not in specs or specs[name].length < spec.length:
+            specs[name] = spec
+    if not specs:
+        raise InputError("the network has no multiply-accumulate layer, so it needs no kernel")
+    return specs, users
 
 
 def generate_layers(
@@ -36,17 +57,7 @@ def generate_layers(
 
     Raises `InputError` when there is no layer, or ``out`` cannot be written or holds other things.
     """
-    specs: dict[str, MacSpec] = {}
-    users: dict[str, str] = {}
-    for layer in layers:
-        acc = max(layer.acc_bits, 2)
-        used = min(lanes, layer.length)
-        spec = MacSpec(layer.weight, layer.act, used, layer.length, acc, overflow)
-        name = users[layer.name] = kernel_name(spec)
-        if name not in specs or specs[name].length < spec.length:
-            specs[name] = spec
-    if not specs:
-        raise InputError("the network has no multiply-accumulate layer, so it needs no kernel")
+    specs, users = layer_specs(layers, lanes=lanes, overflow=overflow)
     folder = Path(out)
     refuse_foreign(folder, LAYERS)
     with atomic_folder(folder) as temporary:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,6 @@ import click
 from hw.commands import spec_from_options
 from hwquant.cli import emit, json_option
 from hwquant.errors import InputError
-from hwquant.mac import MacSpec
 from hwquant.progress import note
 
 if TYPE_CHECKING:
@@ -65,7 +65,8 @@ def verify(
 ) -> None:
     """Prove kernels bit-exact: Verilator and cocotb against the reference arithmetic.
 
-    TARGET is a folder written by `hwquant rtl`, or a QONNX file (the kernels of all its layers).
+    TARGET is a folder written by `hwquant rtl` (its files are verified as they are now), or a
+    QONNX file (the kernels of all its layers, with --lanes and --overflow).
     Exit code 1 when any result differs.
 
     \b
@@ -90,7 +91,8 @@ def verify(
 
         targets: list[Any] = list(pairs(unsigned=unsigned))
     elif target is not None:
-        targets = _targets_of(target)
+        _refuse_options(ctx, target)
+        targets = _targets_of(target, lanes, overflow)
     else:
         if weight is None or act is None:
             raise InputError("--weight and --act go together")
@@ -106,21 +108,39 @@ def verify(
         ctx.exit(1)
 
 
-def _targets_of(target: Path) -> list[Any]:
-    """Return the kernels of a folder or of a QONNX file."""
+def _refuse_options(ctx: click.Context, target: Path) -> None:
+    """Refuse options that say otherwise than ``target`` does."""
+    fixed = ["weight", "act", "length", "acc"]
     if target.is_dir():
-        return [target]
+        fixed += ["lanes", "overflow"]
+    default = click.core.ParameterSource.DEFAULT
+    given = [f"--{name}" for name in fixed if ctx.get_parameter_source(name) != default]
+    if given:
+        raise InputError(f"{', '.join(given)} cannot go with {target}, which fixes the kernels")
+
+
+def _targets_of(target: Path, lanes: int, overflow: str) -> list[Any]:
+    """Return the kernels of a folder (one kernel, or a network's) or of a QONNX file."""
+    from hw.layers import LAYERS, layer_specs
+
+    if target.is_dir():
+        if not (target / LAYERS).is_file():
+            return [target]
+        try:
+            users = json.loads((target / LAYERS).read_bytes())["layers"]
+            return [target / name for name in sorted(set(users.values()))]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"{target / LAYERS} is damaged ({error!r}); run hwquant rtl again"
+            ) from error
     if not target.exists():
         raise InputError(f"{target} does not exist; give a folder written by hwquant rtl")
     if target.suffix != ".onnx":
         raise InputError(f"{target} is neither a folder written by hwquant rtl nor a .onnx file")
-    from importlib import import_module
+    from hwquant.graph import load
 
-    layers = import_module("hwquant.graph").load(target).workload().layers
-    specs = {MacSpec(x.weight, x.act, 1, x.length, x.acc_bits): None for x in layers}
-    if not specs:
-        raise InputError(f"{target} holds no layer with multiply-accumulates")
-    return list(specs)
+    specs, _ = layer_specs(load(target).workload().layers, lanes=lanes, overflow=overflow)
+    return list(specs.values())
 
 
 def _tell(report: Report, target: Path | None, save: Path | None) -> None:

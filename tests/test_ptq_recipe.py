@@ -12,8 +12,9 @@ import pytest
 from hwquant.errors import FormatError, SpecError
 from hwquant.formats import parse
 from hwquant.ptq import Recipe, StepSpec
+from hwquant.ptq.job import build_step
 from hwquant.ptq.recipe import signed_of, unsigned_of
-from hwquant.ptq.step import build_step, step_names
+from hwquant.ptq.step import step_names
 
 RECIPES = [
     Recipe(),

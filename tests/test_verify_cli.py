@@ -13,6 +13,8 @@ import pytest
 
 import sim
 from hw.generate import generate
+from hw.layers import generate_layers, layer_specs
+from hwquant.graph import load
 from hwquant.mac import MacSpec
 
 pytestmark = pytest.mark.sim
@@ -130,6 +132,7 @@ def test_an_edited_manifest_is_reported(bundle):
         (("no-such-folder",), "no-such-folder"),
         ((".",), "manifest.json"),
         (("--replay", "no-such-file"), "no-such-file"),
+        ((".", "--lanes", "4"), "--lanes cannot go with"),
         (("--weight", "int4", "--act", "int4", "--waves", "a.vcd"), "--replay"),
     ],
 )
@@ -140,6 +143,32 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path, arguments, message):
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_the_kernels_of_an_exported_network_and_of_its_rtl_folder(tmp_path):
+    import torch
+
+    from hwquant import Recipe, export_qonnx, quantize
+
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(12, 6), torch.nn.ReLU(), torch.nn.Linear(6, 3))
+    calib, path = torch.randn(32, 12), tmp_path / "net.onnx"
+    export_qonnx(quantize(net, Recipe("int4", "int4"), calib), path, calib[:1])
+
+    done = verify(path, "--lanes", 2, *STEPS, "--json")
+    assert done.returncode == 0, done.stderr
+    from_file = json.loads(done.stdout)
+    assert from_file["kernels"] >= 1
+
+    specs, _ = layer_specs(load(path).workload().layers, lanes=2)
+    generate_layers(load(path).workload().layers, tmp_path / "rtl", lanes=2)
+    report = sim.verify([tmp_path / "rtl" / name for name in specs], steps=2048)
+    assert {result.kernel.spec for result in report.results} == set(specs.values())
+    done = verify(tmp_path / "rtl", *STEPS, "--json")
+    assert done.returncode == 0, done.stderr
+    from_folder = json.loads(done.stdout)
+    same = ("kernels", "products", "mac_steps", "mismatches")
+    assert [from_folder[key] for key in same] == [from_file[key] for key in same]
 
 
 def test_damaged_files_are_exit_code_2(tmp_path, bundle):

@@ -173,8 +173,14 @@ def _text(value: Any) -> str:
     help="knee, best (y), cheapest (x), or a bound on y: '>=0.97'.",
 )
 @click.option("-o", "--output", type=click.Path(), help="Figure to write: .svg, .png or .pdf.")
+@click.option(
+    "--take", "taking", is_flag=True, help="Export, generate and verify the picked point in RUN."
+)
 @json_option
+@click.pass_context
 def pareto(
+    ctx: click.Context,
+    /,
     run: str,
     x: str,
     y: str,
@@ -182,15 +188,20 @@ def pareto(
     y_sense: str | None,
     pick: str,
     output: str | None,
+    taking: bool,
     as_json: bool,
 ) -> None:
     """Print the Pareto front of a run and pick one of its points; also while the run goes on.
+
+    With --take the picked point becomes RUN/model.onnx (checked), RUN/rtl and RUN/verify.xml, and
+    the report of the run tells of it; exit code 1 means that something is not bit-exact.
 
     \b
     Examples:
       hwquant pareto runs/a --x lut_sites --y top1 --json
       hwquant pareto runs/a --pick '>=0.97' -o front.svg
       hwquant pareto runs/a --x weight_bits --y top1 -o memory.pdf
+      hwquant pareto runs/a --pick knee --take
     """
     from costmodel.explore import store
     from costmodel.explore.folder import load
@@ -199,19 +210,30 @@ def pareto(
 
     folder, space = load(run)
     axes = plots.axis(x, x_sense or ""), plots.axis(y, y_sense or "")
-    front = find_front(store.read(folder.store), *axes, pick)
+    rows = store.read(folder.store)
+    front = find_front(rows, *axes, pick)
     if output is not None:
         draw_front(front, space, output)
+    taken = None
+    if taking:
+        from costmodel.explore.take import take
+        from costmodel.report.run import write_page
+
+        taken = take(folder, space, front.choice)
+        write_page(folder, space, rows, front, taken)
     lines = [_line(front, index) for index in front.order]
     picked = _line(front, front.chosen)
     if as_json:
         flow = front.choice.metrics.get("flow", "")
         record = {"run": run, "x": x, "y": y, "points": len(front.rows), "front": lines}
         record |= {"pick": picked, "rule": pick, "hypervolume": front.hypervolume, "flow": flow}
-        emit(record, as_json=True)
-        return
-    marked = [line | {"mark": "<- picked" if line == picked else ""} for line in lines]
-    _print_table(marked, [name for name in picked if name != "key"])
+        emit(record | ({} if taken is None else taken.to_json()), as_json=True)
+    else:
+        marked = [line | {"mark": "<- picked" if line == picked else ""} for line in lines]
+        _print_table(marked, [name for name in picked if name != "key"])
+        if taken is not None:
+            click.echo(f"\n{_proof(taken)}")
+    ctx.exit(0 if taken is None or taken.sound else 1)
 
 
 @click.command()
@@ -221,7 +243,7 @@ def pareto(
 @click.option("--workers", type=click.IntRange(1), help="Local processes (default: the cores).")
 @json_option
 @click.pass_context
-def demo(ctx: click.Context, output: str, workers: int | None, as_json: bool) -> None:
+def demo(ctx: click.Context, /, output: str, workers: int | None, as_json: bool) -> None:
     """Show the whole path on real data: train, sweep, price, pick, export, generate, prove.
 
     A small network is trained on scikit-learn's handwritten digits and quantized to thirteen
@@ -262,15 +284,22 @@ def _demo_record(output: str, front: Front, taken: Taken, failed: int) -> Mappin
         "failed": failed,
         "chosen": _line(front, front.chosen),
         "float_top1": front.choice.metrics["float_top1"],
-        "check": taken.check,
-        "verify": taken.verification,
-        "kernels": list(taken.kernels),
         "flow": front.choice.metrics["flow"],
-    }
+    } | taken.to_json()
 
 
 def _by_x(front: Front) -> list[int]:
     return sorted(range(len(front.rows)), key=lambda i: (front.x[i], front.y[i]))
+
+
+def _proof(taken: Taken) -> str:
+    check, proof = taken.check, taken.verification
+    return (
+        f"QONNX check     {check['codes_compared']:,} codes and accumulators, "
+        f"{check['differences']} differences\n"
+        f"RTL proof       {proof['kernels']} kernels, {proof['product_checks']:,} products, "
+        f"{proof['mac_steps']:,} steps in Verilator, {proof['mismatches']} mismatches"
+    )
 
 
 def _tell(output: str, front: Front, taken: Taken) -> None:
@@ -281,13 +310,9 @@ def _tell(output: str, front: Front, taken: Taken) -> None:
         for index in _by_x(front)
     ]
     _print_table(lines, ["point", "lut_sites", "top1", "acc_bits", "weight_bits"])
-    check, proof = taken.check, taken.verification
     click.echo(
         f"\nfloat accuracy  {front.choice.metrics['float_top1']:.4f}\n"
-        f"QONNX check     {check['codes_compared']:,} codes and accumulators, "
-        f"{check['differences']} differences\n"
-        f"RTL proof       {proof['kernels']} kernels, {proof['product_checks']:,} products, "
-        f"{proof['mac_steps']:,} steps in Verilator, {proof['mismatches']} mismatches\n"
+        f"{_proof(taken)}\n"
         f"priced by       {front.choice.metrics['flow']}\n\n"
         f"Look next at\n"
         f"  {output}/report.html   the page of this run: figure, table, layers, commands\n"

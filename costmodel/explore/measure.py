@@ -78,7 +78,7 @@ def quantized(model: str, data: str, recipe: Recipe, seed: int) -> Any:
 
     given = trained(model, data)
     torch.manual_seed(seed)
-    return quantize(given.model, recipe, given.data.x_calib.split(BATCH))
+    return quantize(given.model, recipe, torch.split(given.data.x_calib, BATCH))
 
 
 def measure(model: str, data: str, recipe_record: dict[str, Any], seed: int) -> dict[str, Any]:

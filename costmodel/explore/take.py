@@ -41,6 +41,15 @@ class Taken:
         """Whether everything that must be equal is."""
         return not self.check["failures"] and not self.verification["mismatches"]
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the counts by name."""
+        return {
+            "kernels": list(self.kernels),
+            "check": self.check,
+            "verify": self.verification,
+            "sound": self.sound,
+        }
+
 
 def take(folder: RunFolder, space: Space, row: Row) -> Taken:
     """Write ``model.onnx``, ``rtl/`` and ``verify.xml`` of a finished point into its run folder.

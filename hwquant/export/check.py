@@ -21,7 +21,8 @@ from hwquant.graph.exact import Array, Exact, Real
 
 __all__ = ["CheckReport", "check_qonnx"]
 
-CHUNK = 32  # inferences executed at once: their tensors are all kept
+CHUNK = 32  # inferences executed at once at most: qonnx keeps all their tensors
+CHUNK_NUMBERS = 1 << 18  # input numbers executed at once, roughly
 
 
 @dataclass(frozen=True)
@@ -211,7 +212,7 @@ def check_qonnx(
     got: list[Array] = []
     want: list[Array] = []
     values: Mapping[str, Any] = {}
-    size = fixed or min(CHUNK, len(array))
+    size = fixed or max(1, min(CHUNK, len(array), CHUNK_NUMBERS * len(array) // array.size))
     for start in range(0, len(array), size):
         piece = array[start : start + size]
         context = _executed(executor, graph, piece)

@@ -63,6 +63,17 @@ def export(
         result, failed = _export(model, data, recipe_from(**options), output, images, check=check)
     for line in result.get("notes", ()):
         note(line)
+    if not as_json:  # what a person reads; the notes are on stderr already
+        for row in result.pop("rows", ()):
+            sums = f", {row['acc_bits']}-bit sums" if "acc_bits" in row else ""
+            sure = "must be equal" if row["proven"] else "not guaranteed equal"
+            counted = f"{row['differences']} of {row['compared']} {row['kind']} differ"
+            click.echo(f"{row['layer']:<28} {counted} ({sure}{sums})")
+        for row in result.get("table", ()):
+            formats = f"{row['weight']} x {row['act']}"
+            bits = f"{row['acc_bits']} bits (any weights: {row['law_bits']})"
+            click.echo(f"{row['name']:<28} {row['op']} {formats}, accumulator {bits}")
+        result = {k: v for k, v in result.items() if k not in ("table", "recipe", "notes")}
     emit(result, as_json=as_json)
     if failed:
         ctx.exit(1)

@@ -179,7 +179,7 @@ def _layer_records(graph: Graph, prints: dict[str, str]) -> tuple[list[Any], tup
     layers, _ = graph.survey()
     records = []
     for layer in layers:
-        told = prints.get(layer.name.partition("_again")[0])
+        told = prints.get(layer.name) or prints.get(re.sub(r"_\d+$", "", layer.name))
         if told is not None and told != layer.fingerprint:
             raise ExportError(
                 f"layer {layer.name!r}: the file would not hold the weight codes of the model; "

@@ -23,6 +23,7 @@ from hwquant.graph.exact import (
     add,
     constant,
     fits_float32,
+    gcd,
     largest,
     multiply,
     times,
@@ -30,7 +31,7 @@ from hwquant.graph.exact import (
 from hwquant.graph.model import Node
 from hwquant.graph.shapes import Value
 
-__all__ = ["EXACT_OPS", "pool_pads", "windows"]
+__all__ = ["EXACT_OPS", "explicit_pads", "pool_pads", "windows"]
 
 ExactOp = Callable[[Node, Sequence[Value]], Value | None]
 
@@ -110,19 +111,21 @@ def _clip(node: Node, inputs: Sequence[Value]) -> Value | None:
         return None
     attributes = [node.attrs[k] for k in ("min", "max") if k in node.attrs]
     given = [_exact(v) for v in inputs[1:]] or [constant(a) for a in attributes]
-    bounds = [b for b in given if b is not None and b.ints.size == 1]
-    if len(bounds) != 2 or (x.axis is not None and any(largest(b.ints) for b in bounds)):
+    bounds = [int(b.ints.ravel()[0]) * b.scale[0] for b in given if b is not None]
+    if len(bounds) != 2:
         return None
-    if x.axis is None:
-        limits = [int(b.ints.ravel()[0]) * b.scale[0] / x.scale[0] for b in bounds]
-        if any(b.denominator != 1 for b in limits):
-            return None
-    else:
-        limits = [Fraction(0), Fraction(0)]
-    low, high = (int(b) for b in limits)
+    whole = all((b / s).denominator == 1 for b in bounds for s in x.scale)
+    if not whole:  # refine the unit until it divides the bounds
+        x = x.common()
+        x = add(x, Exact(np.zeros(1, np.int64), (gcd(x.scale[0], *filter(None, bounds)),)))
+    shape = [-1 if d == x.axis else 1 for d in range(x.ints.ndim)]
+    low, high = (
+        np.array([int(b / s) for s in x.scale], dtype=object).reshape(shape) for b in bounds
+    )
     ints = np.minimum(np.maximum(x.ints.astype(object), low), high)
     kept = ints if largest(ints) >= 1 << 62 else ints.astype(np.int64)
-    return replace(x, ints=kept, fmt=None, origin="")
+    out = replace(x, ints=kept, fmt=None, origin="")
+    return replace(out, proven=x.proven and fits_float32(out))
 
 
 def pool_pads(
@@ -156,6 +159,11 @@ def pool_pads(
     return kernel, strides, dilations, pads
 
 
+def explicit_pads(node: Node, shape: tuple[int, ...]) -> list[tuple[int, int]]:
+    """Return the pads without what ``ceil_mode`` adds."""
+    return pool_pads(replace(node, attrs={**node.attrs, "ceil_mode": 0}), shape)[3]
+
+
 def windows(node: Node, array: Array, fill: Any) -> tuple[Array, tuple[int, ...]]:
     """Return the view (N, C, out..., kernel...) of padded ``array``, and the kernel's axes."""
     kernel, strides, dilations, pads = pool_pads(node, array.shape)
@@ -186,6 +194,11 @@ def _global_max(_: Node, inputs: Sequence[Value]) -> Value | None:
     return replace(x, ints=x.ints.max(axis=tuple(range(2, x.ints.ndim)), keepdims=True))
 
 
+def _summable(x: Exact, count: int) -> Array:
+    """Return the integers in a type that holds sums of ``count`` of them."""
+    return x.ints if largest(x.ints) * count < 1 << 62 else x.ints.astype(object)
+
+
 def _mean(x: Exact, sums: Array, count: int) -> Exact:
     """Return ``sums / count``: the division only changes the scale, so it is exact."""
     out = Exact(sums, tuple(s / count for s in x.scale), x.axis)
@@ -197,11 +210,13 @@ def _average_pool(node: Node, inputs: Sequence[Value]) -> Value | None:
     x = _exact(inputs[0])
     if x is None:
         return None
-    view, axes = windows(node, x.ints, 0)
-    _, _, _, pads = pool_pads(node, x.shape)
-    if any(sum(p) for p in pads) and not node.attrs.get("count_include_pad", 0):
+    count = math.prod(node.attrs["kernel_shape"])
+    view, axes = windows(node, _summable(x, count), 0)
+    given, grown = explicit_pads(node, x.shape), pool_pads(node, x.shape)[3]
+    padded = any(sum(p) for p in given) and not node.attrs.get("count_include_pad", 0)
+    if padded or given != grown:
         return None  # the divisor differs at the border
-    return _mean(x, view.sum(axis=axes), math.prod(node.attrs["kernel_shape"]))
+    return _mean(x, view.sum(axis=axes), count)
 
 
 def _global_average(_: Node, inputs: Sequence[Value]) -> Value | None:
@@ -209,7 +224,8 @@ def _global_average(_: Node, inputs: Sequence[Value]) -> Value | None:
     if x is None:
         return None
     axes = tuple(range(2, x.ints.ndim))
-    return _mean(x, x.ints.sum(axis=axes, keepdims=True), math.prod(x.shape[2:]))
+    count = math.prod(x.shape[2:])
+    return _mean(x, _summable(x, count).sum(axis=axes, keepdims=True), count)
 
 
 def _reduce_axes(node: Node, inputs: Sequence[Value], rank: int) -> tuple[int, ...]:
@@ -230,8 +246,8 @@ def _reduce(node: Node, inputs: Sequence[Value]) -> Value | None:
     keep = bool(node.attrs.get("keepdims", 1))
     if node.op == "ReduceMax":
         return replace(x, ints=x.ints.max(axis=axes, keepdims=keep))
-    sums = x.ints.sum(axis=axes, keepdims=keep)
     count = math.prod(x.shape[a] for a in axes)
+    sums = _summable(x, count).sum(axis=axes, keepdims=keep)
     out = _mean(x, sums, count)
     return out if node.op == "ReduceMean" else times(out, (Fraction(count),), None)
 

@@ -22,7 +22,16 @@ from hwquant import codec, codec_np
 from hwquant.formats import Format
 
 __all__ = ["FLOAT32_EXACT", "Array", "Exact", "Real", "add", "concat", "constant", "fits_float32"]
-__all__ += ["from_codes", "largest", "multiply", "quantize", "scale_fractions", "times"]
+__all__ += [
+    "from_codes",
+    "gcd",
+    "is_po2",
+    "largest",
+    "multiply",
+    "quantize",
+    "scale_fractions",
+    "times",
+]
 
 Array = NDArray[Any]
 FLOAT32_EXACT = 1 << 24  # every integer up to here is a float32
@@ -54,7 +63,7 @@ class Exact:
         """Return the same numbers under one scale, the greatest that divides them all."""
         if self.axis is None:
             return self
-        unit = _gcd(self.scale)
+        unit = gcd(*self.scale)
         factors = [int(s / unit) for s in self.scale]
         if all(f == 1 for f in factors):
             return replace(self, scale=(unit,), axis=None)
@@ -65,7 +74,7 @@ class Exact:
 
     def reals(self) -> NDArray[np.float64]:
         """Return the numbers as float64, each rounded once."""
-        if all(_is_po2(s) for s in self.scale) and self.ints.dtype != np.object_:
+        if all(is_po2(s) for s in self.scale) and self.ints.dtype != np.object_:
             exponents = np.array([_log2(s) for s in self.scale])
             if self.axis is not None:
                 exponents = exponents.reshape([-1 if d == self.axis else 1 for d in self._dims()])
@@ -110,12 +119,14 @@ def _divide(top: int, bottom: int) -> float:
         return math.copysign(math.inf, top)
 
 
-def _gcd(scales: tuple[Fraction, ...]) -> Fraction:
+def gcd(*scales: Fraction) -> Fraction:
+    """Return the greatest number that divides all ``scales`` (positive)."""
     bottom = math.lcm(*(s.denominator for s in scales))
     return Fraction(math.gcd(*(int(s * bottom) for s in scales)), bottom)
 
 
-def _is_po2(x: Fraction) -> bool:
+def is_po2(x: Fraction) -> bool:
+    """Return whether ``x`` is a power of two."""
     top, bottom = x.numerator, x.denominator
     return top > 0 and top & (top - 1) == 0 and bottom & (bottom - 1) == 0
 
@@ -152,7 +163,7 @@ def scale_fractions(scale: ArrayLike) -> tuple[Fraction, ...]:
 
 def fits_float32(x: Exact) -> bool:
     """Return whether every number of ``x`` is a float32 (power-of-two scales only)."""
-    if not all(_is_po2(s) and -126 <= _log2(s) <= 127 for s in x.scale):
+    if not all(is_po2(s) and -126 <= _log2(s) <= 127 for s in x.scale):
         return False
     top = largest(x.ints)
     if top * max(x.scale) >= 1 << 128:
@@ -215,7 +226,7 @@ def add(a: Exact, b: Exact, sign: int = 1) -> Exact:
     same = a.axis is not None and a.axis == b.axis and a.scale == b.scale and a.shape == b.shape
     if not same:
         a, b = a.common(), b.common()
-        unit = _gcd((a.scale[0], b.scale[0]))
+        unit = gcd(a.scale[0], b.scale[0])
         left, right = _aligned(a, unit), _aligned(b, unit)
     else:
         unit, left, right = a.scale[0], a.ints, b.ints
@@ -229,7 +240,7 @@ def add(a: Exact, b: Exact, sign: int = 1) -> Exact:
 def concat(parts: list[Exact], axis: int) -> Exact:
     """Return the concatenation; the format survives when all parts share it and their scale."""
     parts = [p.common() for p in parts]
-    unit = _gcd(tuple(p.scale[0] for p in parts))
+    unit = gcd(*(p.scale[0] for p in parts))
     ints = [_aligned(p, unit) for p in parts]
     if any(i.dtype == np.object_ for i in ints):
         ints = [i.astype(object) for i in ints]

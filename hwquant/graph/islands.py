@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from hwquant.graph.arithmetic import windows
+from hwquant.graph.arithmetic import explicit_pads, pool_pads, windows
 from hwquant.graph.exact import Array
 from hwquant.graph.model import Node
 
@@ -79,9 +80,14 @@ def _instance_norm(node: Node, inputs: Sequence[Array]) -> Array:
 def _average_pool(node: Node, inputs: Sequence[Array]) -> Array:
     x = inputs[0]
     view, axes = windows(node, x, 0.0)
-    if node.attrs.get("count_include_pad", 0):
-        return np.asarray(view.mean(axis=axes))
-    inside, _ = windows(node, np.ones((1, 1, *x.shape[2:])), 0.0)
+    bare = replace(node, attrs={**node.attrs, "ceil_mode": 0})
+    given, grown = explicit_pads(bare, x.shape), pool_pads(node, x.shape)[3]
+    border = float(bool(node.attrs.get("count_include_pad", 0)))
+    ones = np.pad(np.ones((1, 1, *x.shape[2:])), [(0, 0), (0, 0), *given], constant_values=border)
+    rest = [(g - e, h - f) for (e, f), (g, h) in zip(given, grown, strict=True)]
+    flat = tuple(n for side in zip(*rest, strict=True) for n in side)
+    inner = replace(bare, attrs={**bare.attrs, "pads": flat, "auto_pad": "NOTSET"})
+    inside, _ = windows(inner, ones, 0.0)
     return np.asarray(view.sum(axis=axes) / inside.sum(axis=axes))
 
 

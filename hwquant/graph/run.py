@@ -9,14 +9,14 @@ float64, by name, where it cannot.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from hwquant.errors import InputError, UnsupportedError
 from hwquant.graph.arithmetic import EXACT_OPS
-from hwquant.graph.exact import Array, Exact, Real, constant, from_codes, quantize
+from hwquant.graph.exact import Array, Exact, Real, constant, from_codes, is_po2, quantize
 from hwquant.graph.islands import FLOAT_OPS
 from hwquant.graph.layer import MacLayer
 from hwquant.graph.model import Model, Node
@@ -96,7 +96,7 @@ class _Walk:
         if not isinstance(x, Exact | Real):
             raise UnsupportedError(f"{q.name} quantizes a tensor of shapes, allowed: numbers")
         axis = None if q.axis is None else q.axis + len(x.shape)
-        if self.dry and not q.is_weight:
+        if self.dry and q.source not in self.fixed:
             codes: Array = np.broadcast_to(np.uint8(0), x.shape)
         else:
             codes = self.visitor.quantized(q, x, quantize(x, q.fmt, q.scales, axis, q.source))
@@ -157,6 +157,11 @@ class _Walk:
         after = [x for x in outputs if isinstance(x, Exact | Real)]
         if any(not x.proven for x in after) and all(x.proven for x in before):
             self.visitor.rounds(node)
+        if node.op in ("Mul", "Div") and not any(name in self.fixed for name in node.inputs):
+            outputs = [replace(x, fmt=None, origin="") for x in after if isinstance(x, Exact)]
+        why = _why_island(node, inputs, outputs, self.fixed)
+        if why:
+            self.visitor.island(node, why)
         self.values.update(zip(node.outputs, outputs, strict=False))
 
     def _exactly(self, node: Node, inputs: list[Value]) -> list[Value] | None:
@@ -187,6 +192,23 @@ class _Walk:
         if not all(name in self.fixed or not name for name in node.inputs):
             self.visitor.island(node, "evaluated in float")
         return Real(result.astype(np.float64))
+
+
+def _why_island(node: Node, inputs: list[Value], outputs: list[Value], fixed: set[str]) -> str:
+    """Say why hardware cannot compute an exact result as an integer sum of shifted terms."""
+    exact = [x for x in inputs if isinstance(x, Exact)]
+    out = outputs[0]
+    if not exact or not isinstance(out, Exact):
+        return ""
+    if "Average" in node.op or node.op == "ReduceMean":
+        count = exact[0].scale[0] / out.scale[0]
+        return "" if is_po2(count) else f"a mean over {count} numbers, no power of two"
+    moving = [x for x, name in zip(inputs, node.inputs, strict=False) if name not in fixed]
+    if node.op in ("Add", "Sub", "Concat") and len(moving) > 1:
+        scales = [s for x in moving if isinstance(x, Exact) for s in x.scale]
+        if not all(is_po2(s / scales[0]) for s in scales):
+            return "terms whose scales are no power of two apart"
+    return ""
 
 
 def _rescaled(node: Node, inputs: list[Value]) -> list[Value] | None:

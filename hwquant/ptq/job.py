@@ -1,18 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a step sees: the float graph, the quantized graph, the calibration data."""
+"""What a step sees: the float graph, the quantized graph, the data; and how steps are built."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from importlib import import_module
+from typing import Any, Protocol
 
 from torch import Tensor, fx, nn
 
+from hwquant.errors import SpecError
 from hwquant.nn.quantizers import Quantizer, act_quantizer
 from hwquant.ptq.insert import Site
 from hwquant.ptq.recipe import Recipe
+from hwquant.ptq.step import PACKAGE, StepSpec
 
-__all__ = ["Job"]
+__all__ = ["AppliesToJob", "Job", "build_step"]
 
 
 @dataclass(frozen=True)
@@ -40,3 +43,41 @@ class Job:
     def act(self, path: str) -> Quantizer:
         """Return the activation quantizer at ``path``."""
         return act_quantizer(self.model.get_submodule(path))
+
+
+class AppliesToJob(Protocol):
+    """One method of post-training quantization."""
+
+    def apply(self, job: Job) -> None:
+        """Change ``job.model`` in place."""
+
+
+def build_step(spec: StepSpec) -> AppliesToJob:
+    """Return the step object of ``spec``; imports its module.
+
+    Option text is converted to the type of the option's default.  Raises `SpecError` for an
+    option the step does not have, or a value it does not take.
+    """
+    cls: Any = import_module(f"{PACKAGE}.{spec.name}").Step
+    known = {field.name: field.default for field in fields(cls)}
+    arguments: dict[str, Any] = {}
+    for key, text in spec.options:
+        if key not in known:
+            raise SpecError(
+                f"step {spec.name}: unknown option {key!r}, allowed: {', '.join(known) or 'none'}"
+            )
+        arguments[key] = _convert(spec, key, text, known[key])
+    step: AppliesToJob = cls(**arguments)
+    return step
+
+
+def _convert(spec: StepSpec, key: str, text: str, default: object) -> Any:
+    kind: Any = type(default)
+    try:
+        if kind is bool:
+            return {"true": True, "false": False}[text.lower()]
+        return text if default is None else kind(text)
+    except (ValueError, KeyError) as error:
+        raise SpecError(
+            f"step {spec.name}: option {key}={text!r}, allowed a value like {default!r}"
+        ) from error

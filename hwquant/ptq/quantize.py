@@ -17,9 +17,8 @@ from hwquant.nn.quantizers import act_quantizer
 from hwquant.ptq.attention import open_attention, open_scaled_dot_product
 from hwquant.ptq.fold import fold_batch_norms
 from hwquant.ptq.insert import insert_quantizers, open_matmuls
-from hwquant.ptq.job import Job
+from hwquant.ptq.job import Job, build_step
 from hwquant.ptq.recipe import Recipe
-from hwquant.ptq.step import build_step
 from hwquant.ptq.trace import check_weights, optional_inputs, propagate_shapes, run_forward, trace
 
 __all__ = ["META", "adopt_brevitas", "prepare", "quantize"]

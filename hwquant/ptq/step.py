@@ -9,25 +9,15 @@ file is all it takes to add a method.
 from __future__ import annotations
 
 import pkgutil
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Final
 
 from hwquant.errors import SpecError
 
-if TYPE_CHECKING:
-    from hwquant.ptq.job import Job
+__all__ = ["PACKAGE", "StepSpec", "step_names"]
 
-__all__ = ["AppliesToJob", "StepSpec", "build_step", "step_names"]
-
-PACKAGE = "hwquant.ptq.steps"
-
-
-class AppliesToJob(Protocol):
-    """One method of post-training quantization."""
-
-    def apply(self, job: Job) -> None:
-        """Change ``job.model`` in place."""
+PACKAGE: Final = "hwquant.ptq.steps"
 
 
 def step_names() -> tuple[str, ...]:
@@ -72,34 +62,3 @@ class StepSpec:
         if not self.options:
             return self.name
         return f"{self.name}:{','.join(f'{key}={item}' for key, item in self.options)}"
-
-
-def build_step(spec: StepSpec) -> AppliesToJob:
-    """Return the step object of ``spec``; imports its module.
-
-    Option text is converted to the type of the option's default.  Raises `SpecError` for an
-    option the step does not have, or a value it does not take.
-    """
-    cls: Any = import_module(f"{PACKAGE}.{spec.name}").Step
-    known = {field.name: field.default for field in fields(cls)}
-    arguments: dict[str, Any] = {}
-    for key, text in spec.options:
-        if key not in known:
-            raise SpecError(
-                f"step {spec.name}: unknown option {key!r}, allowed: {', '.join(known) or 'none'}"
-            )
-        arguments[key] = _convert(spec, key, text, known[key])
-    step: AppliesToJob = cls(**arguments)
-    return step
-
-
-def _convert(spec: StepSpec, key: str, text: str, default: object) -> Any:
-    kind: Any = type(default)
-    try:
-        if kind is bool:
-            return {"true": True, "false": False}[text.lower()]
-        return text if default is None else kind(text)
-    except (ValueError, KeyError) as error:
-        raise SpecError(
-            f"step {spec.name}: option {key}={text!r}, allowed a value like {default!r}"
-        ) from error
