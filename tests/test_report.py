@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The figure and the offline page: same bytes twice, no request, no broken markup."""
+
+import json
+import re
+import struct
+import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from costmodel.explore.folder import prepare
+from costmodel.explore.pareto import Sense
+from costmodel.explore.space import Space, coordinates
+from costmodel.explore.store import Row, Status
+from costmodel.report import page, plots
+from costmodel.report.run import find_front, write_page
+from hwquant.errors import InputError
+
+FORMATS = ["int3", "int4", "int8", "e1m2", "e2m1", "e3m2", "e4m3"]
+X = [100.0, 200.0, 700.0, 180.0, 150.0, 500.0, 1500.0]
+Y = [0.8, 0.93, 0.97, 0.92, 0.925, float("nan"), 0.969]
+
+
+def figure(**changes):
+    fields = {"x": X, "y": Y, "formats": FORMATS, "labels": FORMATS}
+    fields |= {"x_axis": plots.axis("lut_sites"), "y_axis": plots.axis("top1")}
+    return plots.Figure(**(fields | {"caption": "Yosys 0.70", "chosen": 1} | changes))
+
+
+def test_figure_is_the_same_twice_and_both_files_are_whole(tmp_path):
+    for run in ("a", "b"):
+        folder = tmp_path / run
+        plots.draw(figure(), folder / "f.png", folder / "f.svg", folder / "f.pdf")
+    for name in ("f.png", "f.svg", "f.pdf"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+    png = (tmp_path / "a" / "f.png").read_bytes()
+    assert png.startswith(b"\x89PNG\r\n\x1a\n")
+    width, height = struct.unpack(">II", png[16:24])
+    assert width > 900
+    assert height > 600
+    ET.parse(tmp_path / "a" / "f.svg")  # noqa: S314 - our own file
+
+
+def test_another_point_gives_another_figure(tmp_path):
+    """Negative control of the comparison above."""
+    plots.draw(figure(), tmp_path / "a.svg")
+    plots.draw(figure(chosen=2), tmp_path / "b.svg")
+    assert (tmp_path / "a.svg").read_bytes() != (tmp_path / "b.svg").read_bytes()
+
+
+def test_families_differ_by_marker_and_by_colour():
+    names = ["uint4", "int4n", "e0m3", "ue1m3", "e2m1", "e3m2", "e4m3fn", "e5m2ieee"]
+    families = [plots.family(name) for name in names]
+    assert families == [
+        *["integer"] * 2,
+        *["minifloat E0-E1"] * 2,
+        "minifloat E2",
+        "minifloat E3",
+        *["minifloat E4+"] * 2,
+    ]
+    markers, colours = zip(*plots.STYLE.values(), strict=True)
+    assert len(set(markers)) == len(set(colours)) == len(plots.STYLE)
+
+
+def test_colours_stay_apart_in_grey_and_for_colour_blind_readers():
+    """Okabe and Ito's palette: no two families closer than a fixed distance, simulated or not."""
+    # Machado et al. 2009, severity 1.0, on linear RGB.
+    simulations = {
+        "normal": np.eye(3),
+        "protan": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216],
+                   [-0.003882, -0.048116, 1.051998]],
+        "deutan": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413],
+                   [-0.011820, 0.042940, 0.968881]],
+    }  # fmt: skip
+    codes = [colour for _, colour in plots.STYLE.values()]
+    rgb = np.array([[int(c[i : i + 2], 16) / 255 for i in (1, 3, 5)] for c in codes])
+    for matrix in simulations.values():
+        seen = np.clip(rgb**2.2 @ np.array(matrix).T, 0, 1) ** (1 / 2.2)
+        gaps = np.linalg.norm(seen[:, None] - seen[None], axis=2)
+        assert gaps[~np.eye(len(seen), dtype=bool)].min() > 0.1
+
+
+def test_figures_of_one_point_and_of_other_senses(tmp_path):
+    one = {"x": [5], "y": [0.5], "formats": ["int4"], "labels": ["int4"], "chosen": 0}
+    plots.draw(figure(**one), tmp_path / "one.svg")
+    fps = plots.axis("frames", "max")
+    assert fps.sense is Sense.MAX
+    plots.draw(figure(x_axis=fps, y_axis=plots.axis("acc_bits")), tmp_path / "max.svg")
+    with pytest.raises(InputError, match=r"\.png, \.svg, \.pdf"):
+        plots.draw(figure(), tmp_path / "f.bmp")
+
+
+class Audit(HTMLParser):
+    """Collects every address a browser would ask for, and checks that tags nest."""
+
+    VOID = frozenset({"meta", "link", "input", "br", "img"})
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.addresses, self.wrong = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        for name, value in attrs:
+            if name in ("src", "href", "xlink:href", "action", "srcset", "data", "poster"):
+                self.addresses.append(value)
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in self.VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        if not self.open or self.open.pop() != tag:
+            self.wrong.append(tag)
+
+
+def audit(text):
+    found = Audit()
+    found.feed(text)
+    found.close()
+    assert not found.wrong
+    assert not found.open
+    css = re.findall(r"url\(([^)]*)\)|@import\s+(\S+)", text)
+    addresses = found.addresses + [a or b for a, b in css]
+    return [a for a in addresses if not a.startswith(("#", "data:"))]
+
+
+def sample(rows, **changes):
+    fields = {"title": "t", "lead": "l", "figure_svg": "<svg></svg>", "facts": {}, "rows": rows}
+    return page.Page(**(fields | {"marks": [""] * len(rows)} | changes))
+
+
+def data_of(text):
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
+    return json.loads(found[1])
+
+
+def test_hostile_text_stays_text():
+    evil = '</script><script src="http://x/">alert(1)</script>&"\'$title'
+    text = page.render(
+        sample(
+            [{"a": evil, "b": float("nan")}],
+            title=evil,
+            lead=evil,
+            facts={evil: evil},
+            layers=[{evil: evil}],
+            commands=[(evil, evil)],
+            environment={evil: evil},
+        )
+    )
+    assert audit(text) == []
+    assert data_of(text)["rows"] == [[evil, None]]
+
+
+def test_the_audit_notices_a_request():
+    """Negative control: a page with one outside address is found."""
+    text = page.render(sample([]))
+    assert audit(text) == []
+    assert audit(text.replace("<h1>", '<img src="https://x/y.png"><h1>')) == ["https://x/y.png"]
+
+
+def rows_of(space, results):
+    keys = range(len(results))
+    return [
+        Row(f"k{key}", coordinates(recipe), Status.DONE, dict(result), [dict(LAYER)])
+        for key, recipe, result in zip(keys, space.points(), results, strict=True)
+    ]
+
+
+LAYER = {"name": "fc", "weight": "int4", "act": "int4", "lanes": 8, "length": 64, "acc_bits": 13}
+METRICS = {"float_top1": 0.99, "ff": 1, "dsp": 0, "weight_bits": 640, "memory_luts": 3}
+METRICS |= {"memory_bram18": 1, "acc_bits": 13, "flow": "Yosys 0.70, rules"}
+
+
+def test_a_run_becomes_a_page(tmp_path):
+    space = Space(weights=("int3", "int4", "int8"))
+    values = [(100, 0.8), (200, 0.95), (700, 0.96)]
+    rows = rows_of(space, [METRICS | {"lut_sites": x, "top1": y} for x, y in values])
+    rows[2] = Row("k2", rows[2].point, Status.FAILED, {}, [], "out of <memory>")
+    folder = prepare(tmp_path / "run", space)
+    front = find_front(rows, plots.axis("lut_sites"), plots.axis("top1"))
+    write_page(folder, space, rows, front)
+    text = folder.report.read_text()
+    assert audit(text) == []
+    data = data_of(text)
+    assert data["marks"] == ["front", "chosen", ""]
+    assert [row[data["columns"].index("status")] for row in data["rows"]] == ["done"] * 2 + [
+        "failed"
+    ]
+    assert "hwquant quantize zoo:digits_cnn --weight int4 --act int4" in text
+    assert "Yosys 0.70, rules" in text
+    assert "prefers-color-scheme: dark" in text
+    assert str(tmp_path) not in text
+
+
+def test_ten_thousand_points_stay_under_three_megabytes(tmp_path):
+    rng = np.random.default_rng(0)
+    names = rng.choice(FORMATS, 10_000)
+    x, y = rng.uniform(100, 5000, 10_000), rng.uniform(0.1, 1, 10_000)
+    plots.draw(figure(x=x, y=y, formats=names, labels=names), tmp_path / "f.svg")
+    point = coordinates(Space().points()[0]) | {"status": "done"}
+    rows = [
+        point | {"weight": name, "lut_sites": int(a), "top1": b} | METRICS
+        for name, a, b in zip(names, x, y, strict=True)
+    ]
+    text = page.render(sample(rows, figure_svg=(tmp_path / "f.svg").read_text()))
+    assert len(text) < 3_000_000, len(text)
+
+
+def test_nothing_finished_and_unknown_metrics_are_said():
+    space = Space(weights=("int3",))
+    waiting = [Row("k", coordinates(space.points()[0]))]
+    with pytest.raises(InputError, match="no point of this run is finished"):
+        find_front(waiting, plots.axis("lut_sites"), plots.axis("top1"))
+    rows = rows_of(space, [{"lut_sites": 3, "top1": 0.5}])
+    with pytest.raises(InputError, match="'speed' is unknown, allowed: lut_sites, top1"):
+        find_front(rows, plots.axis("speed"), plots.axis("top1"))
+    front = find_front(rows, plots.axis("lut_sites"), plots.axis("top1"))
+    assert (front.mask, front.chosen, front.hypervolume) == ((True,), 0, 0.0)
