@@ -3,7 +3,7 @@
 
 torchvision's wheels carry operators compiled against one build of torch.  Beside another (a
 CPU-only torch, say) they do not load, and importing torchvision fails although its models are
-plain Python.  Registering the schema of the operator that the import asks for is then enough.
+plain Python.  Registering the schemas of the operators that the import asks for is then enough.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ __all__ = ["DATASETS", "MODELS", "import_torchvision", "vision_data", "vision_mo
 
 MODELS: Final = ("resnet18", "mobilenet_v2", "vit_b_32")
 DATASETS: Final = ("CIFAR10", "CIFAR100", "FashionMNIST", "KMNIST", "MNIST")
-NMS: Final = "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+# The operators whose existence an import needs, up to torchvision 0.28.
+SCHEMAS: Final = tuple(
+    f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor" for name in ("nms", "qnms")
+)
 _KEPT: list[torch.library.Library] = []  # a registration lives as long as its library object
 
 
@@ -49,7 +52,8 @@ def import_torchvision() -> ModuleType:
     for name in [n for n in sys.modules if n.partition(".")[0] == "torchvision"]:
         del sys.modules[name]
     library: Any = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
-    library.define(NMS)
+    for schema in SCHEMAS:
+        library.define(schema)
     _KEPT.append(library)
     note(
         "torchvision: compiled operators do not load beside this torch; its models do not need any"
