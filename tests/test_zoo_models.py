@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
 import torch
+from click.testing import CliRunner
 
 from hwquant import cache
 from hwquant.errors import CacheError, InputError
@@ -14,6 +16,7 @@ from hwquant.ptq.quantize import quantize
 from hwquant.ptq.recipe import Recipe
 from hwquant.zoo import training
 from hwquant.zoo.catalogue import CATALOGUE, Entry
+from hwquant.zoo.commands import zoo
 from hwquant.zoo.data.dataset import Data
 from hwquant.zoo.fit import TrainingRecipe, _shifted
 from hwquant.zoo.models.classifiers import Mlp
@@ -144,3 +147,15 @@ def test_digits_load_as_before():
     other = training.load("digits_mlp:1")
     assert other.float_top1 > 0.95
     assert not torch.equal(other.model.layers[1].weight, loaded.model.layers[1].weight)
+
+
+def test_zoo_command_lists_and_measures():
+    listed = json.loads(CliRunner().invoke(zoo, ["--json"]).stdout)
+    assert listed.keys() == CATALOGUE.keys()
+    assert listed["digits_mlp"] == {"parameters": 6762, "data": "digits", "epochs": 60}
+    done = CliRunner().invoke(zoo, ["digits_mlp", "--seeds", "2", "--json"])
+    measured = json.loads(done.stdout)["digits_mlp"]
+    assert len(measured["top1"]) == 2
+    assert measured["top1_mean"] == sum(measured["top1"]) / 2
+    failed = CliRunner().invoke(zoo, ["digits_mlp", "nothing"])
+    assert isinstance(failed.exception, InputError)

@@ -44,12 +44,12 @@ CATALOGUE: Final[dict[str, Entry]] = {
     "digits_vit": Entry(
         DigitsVit, "digits", TrainingRecipe(epochs=40, rate=4e-3, weight_decay=0.05)
     ),
-    "glyphs_mlp": Entry(Mlp, "glyphs", _glyphs(20, 5e-3)),
-    "glyphs_lenet": Entry(LeNet, "glyphs", _glyphs(10, 5e-3)),
-    "glyphs_resnet8": Entry(resnet8, "glyphs", _glyphs(10, 1e-2)),
-    "glyphs_resnet14": Entry(resnet14, "glyphs", _glyphs(10, 1e-2)),
-    "glyphs_mobilenet": Entry(MobileNet, "glyphs", _glyphs(10, 1e-2)),
-    "glyphs_vit": Entry(Vit, "glyphs", _glyphs(20, 2e-3, weight_decay=0.05)),
+    "glyphs_mlp": Entry(Mlp, "glyphs", _glyphs(12, 5e-3)),
+    "glyphs_lenet": Entry(LeNet, "glyphs", _glyphs(8, 5e-3)),
+    "glyphs_resnet8": Entry(resnet8, "glyphs", _glyphs(8, 1e-2)),
+    "glyphs_resnet14": Entry(resnet14, "glyphs", _glyphs(8, 1e-2)),
+    "glyphs_mobilenet": Entry(MobileNet, "glyphs", _glyphs(8, 1e-2)),
+    "glyphs_vit": Entry(Vit, "glyphs", _glyphs(14, 2e-3, weight_decay=0.05)),
     "glyphs_ddpm": Entry(
         denoiser, "clean-glyphs", TrainingRecipe(20, 2e-3, batch=128, channels_last=True)
     ),

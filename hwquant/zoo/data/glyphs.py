@@ -27,11 +27,11 @@ SIDE: Final = 32
 CHUNK: Final = 1000  # images drawn at once, each chunk with a generator of its own
 THREADS: Final = 2
 SIZE: Final = (0.55, 0.95)  # of 48 master pixels, in sides of the image
-SMALLER: Final = (0.47, 0.92)
+SMALLER: Final = (0.5, 0.92)
 STROKES: Final = 3
-STROKE_CHANCE: Final = 0.5
-CONTRAST: Final = (0.25, 1)
-NOISE: Final = (0.02, 0.2)  # standard deviation of the pixel noise
+STROKE_CHANCE: Final = 0.45
+CONTRAST: Final = (0.28, 1)
+NOISE: Final = (0.02, 0.18)  # standard deviation of the pixel noise
 STREAMS: Final = {"train": 1, "test": 2, "calib": 3}
 
 
