@@ -17,7 +17,7 @@ DEMO: Final = Space(
         *("e3m0", "e3m1", "e3m2"),
     ),
     acts=("same",),
-    lanes=4,
+    lanes=2,
 )
 """Thirteen formats of 3..8 bits, the same for weights and activations: integers, the E2 family
 (whose accumulators are as narrow as an integer's) and E3 (wider ones)."""
