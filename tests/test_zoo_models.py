@@ -11,7 +11,10 @@ from click.testing import CliRunner
 
 from hwquant import cache
 from hwquant.errors import CacheError, InputError
+from hwquant.export.check import check_qonnx
+from hwquant.export.qonnx import export_qonnx
 from hwquant.nn.codes import workload
+from hwquant.ptq.commands import quantize as quantize_command
 from hwquant.ptq.quantize import quantize
 from hwquant.ptq.recipe import Recipe
 from hwquant.zoo import training
@@ -159,3 +162,28 @@ def test_zoo_command_lists_and_measures():
     assert measured["top1_mean"] == sum(measured["top1"]) / 2
     failed = CliRunner().invoke(zoo, ["digits_mlp", "nothing"])
     assert isinstance(failed.exception, InputError)
+
+
+@pytest.mark.parametrize(
+    "name", ["glyphs_ddpm", "glyphs_mobilenet", "scenes_detector", "scenes_unet", "text_gpt"]
+)
+def test_network_exports_and_equals_the_integer_reference(name, tmp_path):
+    """What digits do not have: depthwise, transposed, concatenated, embedded, causal."""
+    entry = CATALOGUE[name]
+    torch.manual_seed(0)
+    x = some_input(entry.data, 3)
+    quantized = quantize(entry.build().eval(), Recipe(weight="e2m1", act="int8"), x)
+    export_qonnx(quantized, tmp_path / "net.onnx", x[:1])
+    report = check_qonnx(tmp_path / "net.onnx", x[:2].numpy())
+    assert not report.failures
+    assert report.differences == 0
+    assert report.codes_compared > 100_000
+
+
+def test_quantize_command_compares_with_the_float_model():
+    arguments = ["zoo:digits_mlp", "--weight", "int2", "--act", "int8", "--json"]
+    result = json.loads(CliRunner().invoke(quantize_command, arguments).stdout)
+    assert result["float_top1"] >= result["top1"] > 0.9
+    assert 0 < result["agreement"] < 1
+    assert result["kl"] > 0
+    assert result["logit_error"] > 0
