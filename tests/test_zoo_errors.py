@@ -135,7 +135,7 @@ def test_options_of_image_folders(pictures):
 
 def test_a_folder_that_does_not_fit_memory(pictures, monkeypatch):
     monkeypatch.setattr(folder, "MOST_BYTES", 8 * 3072)
-    refused(r"10 images .* add \?limit=2 or less", image_folder, pictures)
+    refused(r"10 images .* add \?limit=8 or less", image_folder, pictures)
     assert len(image_folder(pictures, FolderOptions(limit=8)).x_test) == 6
 
 

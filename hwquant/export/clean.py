@@ -222,8 +222,10 @@ def _fold(model: ModelWrapper) -> ModelWrapper:
     weights = {tensor.name: tensor for tensor in graph.initializer if tensor.name in read}
     rest = [tensor for tensor in graph.initializer if tensor.name not in weights]
     inputs = list(graph.input)
-    del graph.initializer[:]
+    shapes = [item for item in graph.value_info if item.name not in weights]
+    del graph.initializer[:], graph.value_info[:]
     graph.initializer.extend(rest)
+    graph.value_info.extend(shapes)
     for name, tensor in weights.items():
         graph.input.append(helper.make_tensor_value_info(name, tensor.data_type, tensor.dims))
     folded = model.transform(FoldConstants(exclude_op_types=list(QUANTIZER_OPS)))
