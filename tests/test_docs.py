@@ -2,7 +2,8 @@
 
 In Markdown, ``>>>`` examples are doctests; each ``$ hwquant`` line of a ``console`` block runs in
 one scratch folder per page and must exit with 0, and where output is shown it must match (``...``
-stands for anything).  ``sh`` blocks are installation commands, which ``.ci/run`` executes.
+stands for anything).  A block headed ``python NAME.py`` is that file, there before the first
+command.  ``sh`` blocks are installation commands, which ``.ci/run`` executes.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 LIGHT = ["formats", "codec", "codec_np", "fixed", "mac", "progress", "cache", "atomic", "workload"]
 CONSOLE = re.compile(r"^```console\n(.*?)^```", re.DOTALL | re.MULTILINE)
+FILE = re.compile(r"^```python (\S+\.py)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 
 
@@ -56,6 +58,8 @@ def test_python_examples(page, tmp_path, monkeypatch):
 @pytest.mark.parametrize("page", [p for p in PAGES if commands(p)], ids=page_name)
 def test_console_examples(page, tmp_path):
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    for name, source in FILE.findall(page.read_text()):
+        (tmp_path / name).write_text(source)
     for command, expected in commands(page):
         done = subprocess.run(
             ["bash", "-c", command],

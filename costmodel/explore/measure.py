@@ -6,14 +6,13 @@ from __future__ import annotations
 import time
 from functools import lru_cache
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from costmodel.explore.folder import source_key
 from costmodel.explore.space import Space
 from hwquant import cache
-from hwquant.errors import InputError
 from hwquant.ptq.recipe import Recipe
+from hwquant.zoo.origin import content_of
 
 if TYPE_CHECKING:
     from hwquant.zoo.training import TrainedModel
@@ -23,27 +22,11 @@ __all__ = ["baseline", "measure", "point_key", "quantized", "trained"]
 BATCH = 256
 
 
-def _files_named(text: str) -> list[str]:
-    """Return the content hashes of the files that a MODEL or --data text names.
-
-    Raises `InputError` for a file that does not exist.
-    """
-    if text.startswith("zoo:") or text in ("", "digits"):
-        return []
-    source, _, weights = text.partition("@")
-    file, colon, _ = source.rpartition(":")
-    paths = [Path(file if colon else source), *([Path(weights)] if weights else [])]
-    for path in paths:
-        if not path.is_file():
-            raise InputError(f"{text!r}: there is no file {path}")
-    return [cache.file_hash(path) for path in paths]
-
-
 @lru_cache(maxsize=8)
 def _origin(model: str, data: str) -> tuple[str, ...]:
     """Return what names the model and the data by content, and the code that works on them."""
     versions = (version(package) for package in ("torch", "brevitas", "numpy"))
-    return (model, data, *_files_named(model), *_files_named(data), source_key(), *versions)
+    return (model, data, *content_of(model), *content_of(data), source_key(), *versions)
 
 
 def point_key(space: Space, recipe: Recipe) -> str:

@@ -210,6 +210,36 @@ def _foldable(model: ModelWrapper) -> bool:
     )
 
 
+def _fold(model: ModelWrapper) -> ModelWrapper:
+    """Fold constants with the weights set aside, as inputs; return the folded model.
+
+    Folding infers shapes in every round, which copies all weights each time: minutes for a large
+    transformer. Nothing that reads a weight is folded. They come back in their place.
+    """
+    graph = model.graph
+    read = {node.input[0] for node in graph.node if node.op_type in QUANTIZER_OPS}
+    order = [tensor.name for tensor in graph.initializer]
+    weights = {tensor.name: tensor for tensor in graph.initializer if tensor.name in read}
+    rest = [tensor for tensor in graph.initializer if tensor.name not in weights]
+    inputs = list(graph.input)
+    shapes = [item for item in graph.value_info if item.name not in weights]
+    del graph.initializer[:], graph.value_info[:]
+    graph.initializer.extend(rest)
+    graph.value_info.extend(shapes)
+    for name, tensor in weights.items():
+        graph.input.append(helper.make_tensor_value_info(name, tensor.data_type, tensor.dims))
+    folded = model.transform(FoldConstants(exclude_op_types=list(QUANTIZER_OPS)))
+    graph = folded.graph
+    now = {tensor.name: tensor for tensor in graph.initializer} | weights
+    names = [*(name for name in order if name in now), *(name for name in now if name not in order)]
+    tensors = [now[name] for name in names]
+    del graph.initializer[:]
+    graph.initializer.extend(tensors)
+    del graph.input[:]
+    graph.input.extend(inputs)
+    return folded
+
+
 def _free_batch(model: ModelWrapper) -> None:
     """Write reshapes that keep the batch as (-1, ...), so the graph serves any batch."""
     for node in model.get_nodes_by_op_type("Reshape"):
@@ -235,7 +265,7 @@ def tidy(proto: Any, paths: Mapping[str, str]) -> tuple[ModelWrapper, Tagged]:
     graph.doc_string = ""
     model = ModelWrapper(proto).transform(InferShapes())
     if _foldable(model):
-        model = model.transform(FoldConstants(exclude_op_types=list(QUANTIZER_OPS)))
+        model = _fold(model)
         _drop_unused(model.graph)
         model = model.transform(InferShapes())
     _free_batch(model)

@@ -19,7 +19,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _OPTIONS = (
     click.option(
-        "--data", help="digits, FILE.npz (x, y) or FILE.py:FUNCTION; a zoo model has its own."
+        "--data",
+        help="A set of the zoo, imagefolder:PATH, FILE.npz (x, y), ...; a zoo model has its own.",
     ),
     click.option("--weight", help="Format of the weights, such as e2m1.  [default: int8]"),
     click.option("--act", help="Format of the activations, such as int8.  [default: int8]"),
@@ -77,7 +78,9 @@ def quantize(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Quantize MODEL (zoo:NAME or FILE.py:FUNCTION[@WEIGHTS.pth]) after training.
+    """Quantize MODEL (zoo:NAME, FILE.py:FUNCTION or torchvision:NAME) after training.
+
+    A file and torchvision take trained weights behind it: FILE.py:FUNCTION@WEIGHTS.pth.
 
     \b
     Examples:
@@ -90,7 +93,7 @@ def quantize(
     from hwquant.nn.checkpoint import save_quantized
     from hwquant.ptq.quantize import quantize as run
     from hwquant.zoo.resolve import resolve
-    from hwquant.zoo.training import top1
+    from hwquant.zoo.tasks.score import score
 
     trained = resolve(model, data)
     start = time.monotonic()
@@ -99,8 +102,8 @@ def quantize(
     result = {
         "model": model,
         "recipe": chosen.to_dict(),
-        "float_top1": trained.float_top1,
-        "top1": top1(qmodel, trained.data.x_test, trained.data.y_test),
+        **{f"float_{name}": value for name, value in trained.figures.items()},
+        **score(qmodel, trained.data, trained.model),
         "seconds": round(seconds, 3),
     }
     if output is not None:

@@ -1,19 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """From what a user types to a model and its data.
 
-MODEL is ``zoo:NAME`` or ``file.py:function`` with an optional ``@weights.pth``; data is
-``digits``, ``file.npz`` with arrays ``x`` and ``y``, or ``file.py:function`` returning them.
+MODEL is ``zoo:NAME[:SEED]``, or ``file.py:function`` or ``torchvision:NAME`` with an optional
+``@weights.pth``; data is the name of a set of the zoo, ``file.npz`` with arrays ``x`` and ``y``,
+``file.py:function`` returning them, ``imagefolder:PATH[?OPTIONS]``, or
+``torchvision:DATASET@PATH``.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import math
 import pickle
 import sys
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -21,10 +24,21 @@ from torch import nn
 
 from hwquant.cache import file_hash
 from hwquant.errors import InputError
-from hwquant.zoo.data import Data, digits, from_arrays
-from hwquant.zoo.training import TrainedModel, load, top1
+from hwquant.zoo.data import DATASETS, Data, from_arrays, image_folder
+from hwquant.zoo.data.folder import read_options
+from hwquant.zoo.fitting import check_fit
+from hwquant.zoo.tasks.score import score
+from hwquant.zoo.training import TrainedModel, load
 
 __all__ = ["resolve", "resolve_data", "resolve_model"]
+
+MODEL_SOURCES: Final = (
+    "zoo:NAME[:SEED], file.py:function[@weights.pth] or torchvision:NAME[@weights.pth]"
+)
+DATA_SOURCES: Final = (
+    f"{', '.join(DATASETS)}, file.npz, file.py:function, imagefolder:PATH[?OPTIONS] or "
+    "torchvision:DATASET@PATH"
+)
 
 
 def resolve(model: str, data: str | None = None) -> TrainedModel:
@@ -40,27 +54,25 @@ def resolve(model: str, data: str | None = None) -> TrainedModel:
     else:
         module = resolve_model(model)
     if data is None:
-        raise InputError(f"model {model!r} needs data: --data digits, FILE.npz or FILE.py:FUNCTION")
+        raise InputError(f"model {model!r} needs --data: {DATA_SOURCES}")
     loaded = resolve_data(data)
     module.eval()
-    try:
-        accuracy = top1(module, loaded.x_test, loaded.y_test)
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise InputError(
-            f"model {model!r} does not accept data {data!r} of shape "
-            f"{tuple(loaded.x_test.shape)}: {reason[0]}"
-        ) from error
-    return TrainedModel(model, module, loaded, accuracy)
+    check_fit(module, loaded, model, data)
+    figures = score(module, loaded)
+    return TrainedModel(model, module, loaded, figures.get("top1", math.nan), figures)
 
 
 def resolve_model(text: str) -> nn.Module:
-    """Return the model of ``zoo:NAME`` or ``file.py:function[@weights.pth]``, evaluation mode."""
+    """Return the model of one of `MODEL_SOURCES`, in evaluation mode."""
     if text.startswith("zoo:"):
         return load(text.removeprefix("zoo:")).model
     source, _, weights = text.partition("@")
-    function = _function(source, text, "zoo:NAME or file.py:function[@weights.pth]")
-    model = _call(function, text)
+    if source.startswith("torchvision:"):
+        from hwquant.zoo.vision import vision_model
+
+        model: Any = vision_model(source.removeprefix("torchvision:"))
+    else:
+        model = _call(_function(source, text, MODEL_SOURCES), text)
     if not isinstance(model, nn.Module):
         raise InputError(f"{source} returned a {type(model).__name__}, allowed a torch.nn.Module")
     if weights:
@@ -69,16 +81,22 @@ def resolve_model(text: str) -> nn.Module:
 
 
 def resolve_data(text: str) -> Data:
-    """Return the data of ``digits``, ``file.npz`` or ``file.py:function``."""
-    if text == "digits":
-        return digits()
+    """Return the data of one of `DATA_SOURCES`."""
+    if text in DATASETS:
+        return DATASETS[text]()
+    if text.startswith("imagefolder:"):
+        return image_folder(*read_options(text.removeprefix("imagefolder:")))
+    if text.startswith("torchvision:"):
+        from hwquant.zoo.vision import vision_data
+
+        return vision_data(text.removeprefix("torchvision:"))
     if text.endswith(".npz"):
         try:
             with np.load(text, allow_pickle=False) as arrays:
                 return from_arrays(text, arrays["x"], arrays["y"])
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise InputError(f"data {text!r} cannot be read: {error}; it needs x and y") from error
-    given = _call(_function(text, text, "digits, file.npz or file.py:function"), text)
+    given = _call(_function(text, text, DATA_SOURCES), text)
     if isinstance(given, Data):
         return given
     if isinstance(given, Mapping) and {"x", "y"} <= set(given):

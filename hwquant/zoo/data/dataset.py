@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Data sets as tensors: scikit-learn's handwritten digits, and arrays of the user's own."""
+"""What a data set is: three parts as tensors, and the task their labels belong to."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal, get_args
 
 import numpy as np
 import torch
@@ -13,10 +13,11 @@ from torch import Tensor
 
 from hwquant.errors import InputError
 
-__all__ = ["Data", "digits", "from_arrays"]
+__all__ = ["TASKS", "Data", "Task", "from_arrays"]
 
-TEST_IMAGES: Final = 360
-CALIB_IMAGES: Final = 256
+Task = Literal["classify", "language", "segment", "detect", "denoise"]
+TASKS: Final[tuple[str, ...]] = get_args(Task)
+CALIB_ITEMS: Final = 256
 SEED: Final = 20240601
 
 
@@ -24,8 +25,11 @@ SEED: Final = 20240601
 class Data:
     """A data set: labelled training and test parts, unlabelled calibration inputs.
 
-    Inputs are float32 (items, ...), labels int64 (items,).  Calibration inputs come from the
-    training part, or, where the user gave none, from items that are then not tested.
+    Inputs are float32 (items, ...).  Labels are int64: (items,) for classes, (items, height,
+    width) for masks, (items, time) for the next character; for boxes float32 (items, objects, 5)
+    as (class, left, top, right, bottom) with class -1 where there is none; for denoising the
+    noise, float32, shape of an image.  Calibration inputs come from the training part, or, where
+    the user gave none, from items that are then not tested.
     """
 
     name: str
@@ -34,28 +38,13 @@ class Data:
     x_calib: Tensor
     x_test: Tensor
     y_test: Tensor
+    task: Task = "classify"
+    classes: tuple[str, ...] = ()
 
     @property
     def sample(self) -> Tensor:
         """One item with its batch axis."""
         return self.x_test[:1]
-
-
-def digits(seed: int = SEED) -> Data:
-    """Return scikit-learn's digits: 1,797 real handwritten digits of 8 x 8 pixels, ten classes.
-
-    Pixels are integers 0..16, divided by 16 exactly.  1,437 train (256 of them, without labels,
-    calibrate), 360 test; the split is a seeded permutation.
-    """
-    from sklearn.datasets import load_digits
-
-    raw = load_digits()
-    order = np.random.default_rng(seed).permutation(len(raw.target))
-    x = torch.from_numpy((raw.images[order] / 16).astype(np.float32)).unsqueeze(1)
-    y = torch.from_numpy(raw.target[order].astype(np.int64))
-    train, test = slice(TEST_IMAGES, None), slice(0, TEST_IMAGES)
-    x_train = x[train]
-    return Data("digits", x_train, y[train], x_train[:CALIB_IMAGES], x[test], y[test])
 
 
 def from_arrays(name: str, x: ArrayLike, y: ArrayLike, seed: int = SEED) -> Data:
@@ -74,5 +63,5 @@ def from_arrays(name: str, x: ArrayLike, y: ArrayLike, seed: int = SEED) -> Data
     order = np.random.default_rng(seed).permutation(len(labels))
     x_all = torch.from_numpy(np.ascontiguousarray(inputs[order]))
     y_all = torch.from_numpy(labels[order].astype(np.int64))
-    calib = min(len(labels) // 4, CALIB_IMAGES)
+    calib = min(len(labels) // 4, CALIB_ITEMS)
     return Data(name, x_all[:0], y_all[:0], x_all[:calib], x_all[calib:], y_all[calib:])

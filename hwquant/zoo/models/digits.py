@@ -3,14 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
-
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-__all__ = ["MODELS", "DigitsCnn", "DigitsMlp", "DigitsVit"]
+from hwquant.zoo.models.transformer import Block
+
+__all__ = ["DigitsCnn", "DigitsMlp", "DigitsVit"]
 
 
 def _conv(taken: int, given: int, stride: int = 1) -> nn.Sequential:
@@ -59,29 +57,6 @@ class DigitsMlp(nn.Module):
         return logits
 
 
-class Block(nn.Module):
-    """A pre-norm transformer block with hand-written attention."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.fc1, self.fc2, self.gelu = (
-            nn.Linear(width, 2 * width),
-            nn.Linear(2 * width, width),
-            nn.GELU(),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return tokens (batch, tokens, width)."""
-        qkv = self.qkv(self.norm1(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        attended = functional.scaled_dot_product_attention(qkv[0], qkv[1], qkv[2])
-        x = x + self.proj(attended.transpose(1, 2).flatten(2))
-        mixed: Tensor = x + self.fc2(self.gelu(self.fc1(self.norm2(x))))
-        return mixed
-
-
 class DigitsVit(nn.Module):
     """A vision transformer: 16 patches of 2 x 2, width 32, two blocks of four heads."""
 
@@ -98,10 +73,3 @@ class DigitsVit(nn.Module):
         tokens = self.patch(x).flatten(2).transpose(1, 2) + self.position
         logits: Tensor = self.head(self.norm(self.blocks(tokens)).mean(1))
         return logits
-
-
-MODELS: Final[dict[str, Callable[[], nn.Module]]] = {
-    "digits_cnn": DigitsCnn,
-    "digits_mlp": DigitsMlp,
-    "digits_vit": DigitsVit,
-}
