@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from costmodel.explore.commands import demo, pareto, sweep
+from hw.commands import kernel_options
 from hwquant.cli import emit, json_option
 
 __all__ = ["cost", "demo", "pareto", "sweep"]
@@ -15,24 +16,7 @@ __all__ = ["cost", "demo", "pareto", "sweep"]
 
 @click.command()
 @click.argument("model", required=False, type=click.Path(path_type=Path), metavar="[MODEL.onnx]")
-@click.option("--weight", metavar="FORMAT", help="Weight format, e.g. e2m1.")
-@click.option("--act", metavar="FORMAT", help="Activation format, e.g. int8.")
-@click.option("--lanes", type=int, default=1, show_default=True, help="Products per beat.")
-@click.option("--length", type=int, help="Products between two clears (default: lanes).")
-@click.option(
-    "--acc",
-    default="auto",
-    show_default=True,
-    metavar="auto|BITS",
-    help="Accumulator width; auto is the exact width for --length.",
-)
-@click.option(
-    "--overflow",
-    type=click.Choice(["wrap", "saturate"]),
-    default="wrap",
-    show_default=True,
-    help="What the accumulator does beyond its range, after each beat.",
-)
+@kernel_options
 @click.option(
     "--folding",
     type=click.Choice(["per-layer", "per-channel", "shared"]),

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -12,7 +13,9 @@ from hwquant.cli import emit, json_option
 from hwquant.errors import InputError, SpecError
 from hwquant.mac import MacSpec
 
-__all__ = ["rtl", "spec_from_options"]
+__all__ = ["kernel_options", "rtl", "spec_from_options"]
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def spec_from_options(
@@ -29,26 +32,36 @@ def spec_from_options(
     return MacSpec(weight, act, lanes, length, int(acc), overflow)
 
 
+def kernel_options(command: F) -> F:
+    """Add the options that describe one kernel, or the lanes and overflow of a network's."""
+    options = (
+        click.option("--weight", metavar="FORMAT", help="Weight format, e.g. e2m1."),
+        click.option("--act", metavar="FORMAT", help="Activation format, e.g. int8."),
+        click.option("--lanes", type=int, default=1, show_default=True, help="Products per beat."),
+        click.option("--length", type=int, help="Products between two clears (default: lanes)."),
+        click.option(
+            "--acc",
+            default="auto",
+            show_default=True,
+            metavar="auto|BITS",
+            help="Accumulator width; auto is the exact width for --length.",
+        ),
+        click.option(
+            "--overflow",
+            type=click.Choice(["wrap", "saturate"]),
+            default="wrap",
+            show_default=True,
+            help="What the accumulator does beyond its range, after each beat.",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 @click.command()
 @click.argument("model", required=False, type=click.Path(path_type=Path), metavar="[MODEL.onnx]")
-@click.option("--weight", metavar="FORMAT", help="Weight format, e.g. e2m1.")
-@click.option("--act", metavar="FORMAT", help="Activation format, e.g. int8.")
-@click.option("--lanes", type=int, default=1, show_default=True, help="Products per beat.")
-@click.option("--length", type=int, help="Products between two clears (default: lanes).")
-@click.option(
-    "--acc",
-    default="auto",
-    show_default=True,
-    metavar="auto|BITS",
-    help="Accumulator width; auto is the exact width for --length.",
-)
-@click.option(
-    "--overflow",
-    type=click.Choice(["wrap", "saturate"]),
-    default="wrap",
-    show_default=True,
-    help="What the accumulator does beyond its range, after each beat.",
-)
+@kernel_options
 @click.option("--name", help="Name of the top module (default: made from the spec).")
 @click.option(
     "-o",

@@ -11,8 +11,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from hwquant import cache
+from hwquant.errors import ToolError
 
-__all__ = ["Finding", "examine"]
+__all__ = ["Finding", "examine", "find_program"]
 
 REINSTALL = "pip install . (from the hwquant checkout) brings it"
 PACKAGES = {
@@ -29,10 +30,9 @@ PACKAGES = {
     "matplotlib": "plots",
     "scikit-learn": "handwritten digits",
 }
-COMMANDS = {
-    "c++": ("verification", "Debian/Ubuntu: apt install g++; Fedora: dnf install gcc-c++"),
-    "make": ("verification", "Debian/Ubuntu: apt install make; Fedora: dnf install make"),
-    "perl": ("verification", "Debian/Ubuntu: apt install perl; Fedora: dnf install perl"),
+PROGRAMS = {  # what verification needs: any of these names, and how to get it
+    "c++": (("g++", "c++", "clang++"), "apt install g++ (Debian), dnf install gcc-c++ (Fedora)"),
+    "ar": (("ar", "llvm-ar"), "apt install binutils (Debian), dnf install binutils (Fedora)"),
 }
 
 
@@ -47,10 +47,18 @@ class Finding:
     remedy: str = ""
 
 
-def _compiler() -> str | None:
-    """Return the C++ compiler that builds simulations: ``$CXX``, else c++, g++ or clang++."""
-    candidates = (os.environ.get("CXX"), "c++", "g++", "clang++")
-    return next((path for name in candidates if name and (path := shutil.which(name))), None)
+def find_program(program: str) -> str:
+    """Return the path of ``"c++"`` (``$CXX`` first) or ``"ar"``.
+
+    Raises `ToolError` saying how to install it.
+    """
+    names, remedy = PROGRAMS[program]
+    wished = os.environ.get("CXX") if program == "c++" else None
+    for name in (wished,) if wished else names:
+        if path := shutil.which(name):
+            return path
+    what = f"CXX={wished}" if wished else " or ".join(names)
+    raise ToolError(f"{what} was not found on PATH; {remedy}; then run `hwquant doctor`")
 
 
 def _writable(folder: Path) -> bool:
@@ -75,9 +83,12 @@ def examine() -> tuple[Finding, ...]:
             findings.append(Finding(package, purpose, ok=True, found=version(package)))
         except PackageNotFoundError:
             findings.append(Finding(package, purpose, ok=False, found="missing", remedy=REINSTALL))
-    for command, (purpose, remedy) in COMMANDS.items():
-        path = _compiler() if command == "c++" else shutil.which(command)
-        findings.append(Finding(command, purpose, path is not None, path or "missing", remedy))
+    for program, (_, remedy) in PROGRAMS.items():
+        try:
+            findings.append(Finding(program, "verification", ok=True, found=find_program(program)))
+        except ToolError:
+            missing = Finding(program, "verification", ok=False, found="missing", remedy=remedy)
+            findings.append(missing)
     folder = cache.root()
     findings.append(
         Finding(

