@@ -174,7 +174,7 @@ def test_data_that_cannot_be_used(net, tmp_path):
     ):
         with pytest.raises(InputError, match=message):
             resolve_data(text)
-    with pytest.raises(InputError, match="needs data"):
+    with pytest.raises(InputError, match="needs --data"):
         resolve(f"{net}:make")
     np.savez(tmp_path / "wide.npz", x=np.ones((20, 9)), y=np.ones(20, np.int64))
     with pytest.raises(InputError, match="does not accept data"):
