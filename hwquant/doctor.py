@@ -57,8 +57,8 @@ def find_program(program: str) -> str:
     for name in (wished,) if wished else names:
         if path := shutil.which(name):
             return path
-    what = f"CXX={wished}" if wished else " or ".join(names)
-    raise ToolError(f"{what} was not found on PATH; {remedy}; then run `hwquant doctor`")
+    what = f"CXX={wished}" if wished else names[0]
+    raise ToolError(f"{what} was not found on PATH; install it: {remedy}; then run `hwquant doctor`")
 
 
 def _writable(folder: Path) -> bool:
