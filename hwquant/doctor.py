@@ -58,7 +58,7 @@ def find_program(program: str) -> str:
         if path := shutil.which(name):
             return path
     what = f"CXX={wished}" if wished else names[0]
-    raise ToolError(f"{what} was not found on PATH; install it: {remedy}; then run `hwquant doctor`")
+    raise ToolError(f"{what} was not found on PATH; install it: {remedy}; see `hwquant doctor`")
 
 
 def _writable(folder: Path) -> bool:
