@@ -250,7 +250,7 @@ def _fold_round(model: ModelWrapper) -> bool:
     graph = model.graph
     known = {tensor.name for tensor in graph.initializer}
     context = model.make_empty_exec_context()
-    done = []
+    done: list[onnx.NodeProto] = []
     for node in graph.node:
         if node.op_type in QUANTIZER_OPS or not node.input or len(node.output) != 1:
             continue
