@@ -28,9 +28,9 @@ from hwquant.nn.quantizers import (
 SCALES = torch.tensor([0.5, 0.25, 1.0, 0.125]).reshape(4, 1, 1, 1)
 
 
-def conv(fmt, **arguments):
+def conv(fmt):
     torch.manual_seed(0)
-    injector = weight_injector(fmt, channel_axis=0, module_path="conv", scale=SCALES, **arguments)
+    injector = weight_injector(Quantizer(fmt, channel_axis=0, module_path="conv", scale=SCALES))
     return qnn.QuantConv2d(3, 4, 3, weight_quant=injector, bias=True).eval()
 
 
@@ -57,7 +57,7 @@ def test_quant_weight_is_the_proper_quant_tensor_and_codes_decode_to_it(fmt):
 
 
 def test_activation_layers_return_quant_tensors(fmt):
-    injector = act_injector(fmt, module_path="act", scale=torch.tensor(0.5))
+    injector = act_injector(Quantizer(fmt, module_path="act", scale=torch.tensor(0.5)))
     layer = qnn.QuantIdentity(act_quant=injector, return_quant_tensor=True).eval()
     x = torch.randn(5, 7, generator=torch.Generator().manual_seed(1)) * 4
     tensor = layer(x)

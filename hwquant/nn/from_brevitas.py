@@ -143,10 +143,7 @@ def _read_proxy(proxy: Any, path: str) -> tuple[nn.Module, Quantizer]:
 
 
 def _identity(quantizer: Quantizer) -> nn.Module:
-    injector = act_injector(
-        quantizer.fmt, quantizer.scale_kind, None, quantizer.module_path, quantizer.scale
-    )
-    identity: nn.Module = qnn.QuantIdentity(act_quant=injector).eval()
+    identity: nn.Module = qnn.QuantIdentity(act_quant=act_injector(quantizer)).eval()
     return identity
 
 

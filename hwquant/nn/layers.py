@@ -52,19 +52,16 @@ def channel_axis(layer: nn.Module) -> int:
 
 
 def quantized_layer(layer: nn.Module, quantizer: Quantizer) -> nn.Module:
-    """Return the Brevitas layer with the weights and bias of ``layer`` and a fresh quantizer.
+    """Return the Brevitas layer with the weights and bias of ``layer``, and ``quantizer``.
 
     ``quantizer`` says format, scale kind, axis, path and scale.  The layer always gets a bias,
     because bias correction and BN folding need one.
     """
-    injector = weight_injector(
-        quantizer.fmt,
-        quantizer.scale_kind,
-        quantizer.channel_axis,
-        quantizer.module_path,
-        quantizer.scale,
-    )
-    shared: dict[str, Any] = {"weight_quant": injector, "bias": True, "bias_quant": None}
+    shared: dict[str, Any] = {
+        "weight_quant": weight_injector(quantizer),
+        "bias": True,
+        "bias_quant": None,
+    }
     if isinstance(layer, nn.Linear):
         new = qnn.QuantLinear(layer.in_features, layer.out_features, **shared)
     elif isinstance(layer, nn.Conv1d | nn.Conv2d | nn.ConvTranspose2d):

@@ -177,28 +177,16 @@ def _injector(proxy: type[Any], quantizer: Quantizer) -> type[ExtendedInjector]:
     return type("HwquantInjector", (ExtendedInjector,), namespace)
 
 
-def weight_injector(
-    fmt: Format,
-    scale_kind: ScaleKind = "po2",
-    channel_axis: int | None = None,
-    module_path: str = "",
-    scale: Tensor | None = None,
-) -> type[ExtendedInjector]:
-    """Return what a Brevitas layer takes as ``weight_quant``; the arguments of `Quantizer`."""
-    proxy = WeightIntProxy if is_integer_grid(fmt) else WeightFloatProxy
-    return _injector(proxy, Quantizer(fmt, scale_kind, channel_axis, module_path, scale))
+def weight_injector(quantizer: Quantizer) -> type[ExtendedInjector]:
+    """Return what a Brevitas layer takes as ``weight_quant``."""
+    integer = is_integer_grid(quantizer.fmt)
+    return _injector(WeightIntProxy if integer else WeightFloatProxy, quantizer)
 
 
-def act_injector(
-    fmt: Format,
-    scale_kind: ScaleKind = "po2",
-    channel_axis: int | None = None,
-    module_path: str = "",
-    scale: Tensor | None = None,
-) -> type[ExtendedInjector]:
-    """Return what a Brevitas layer takes as ``act_quant``; the arguments of `Quantizer`."""
-    proxy = ActIntProxy if is_integer_grid(fmt) else ActFloatProxy
-    return _injector(proxy, Quantizer(fmt, scale_kind, channel_axis, module_path, scale))
+def act_injector(quantizer: Quantizer) -> type[ExtendedInjector]:
+    """Return what a Brevitas layer takes as ``act_quant``."""
+    integer = is_integer_grid(quantizer.fmt)
+    return _injector(ActIntProxy if integer else ActFloatProxy, quantizer)
 
 
 def _find(proxy: nn.Module, what: str) -> Quantizer:

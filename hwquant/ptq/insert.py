@@ -166,7 +166,7 @@ class _Inserter:
         name = f"{consumer.replace('.', '_')}{'_ab'[index + 1] if multiple else ''}"
         path = _free(f"{ACT_PREFIX}.{name}", self.taken)
         scale_kind: Any = settings.scale
-        injector = act_injector(fmt, scale_kind, None, path)
+        injector = act_injector(Quantizer(fmt, scale_kind, None, path))
         self.graph_module.add_submodule(path, qnn.QuantIdentity(act_quant=injector).eval())
         return path
 
