@@ -18,9 +18,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
-from hw.generate import kernel_text, parameters
-from hw.library import KERNELS, source_text, sources_sha256
+from hw.generate import kernel_text
+from hw.library import source_text, sources_sha256
 from hw.sites import Resources
+from hw.styles import STYLES, style_of
 from hwquant import atomic
 from hwquant.errors import InputError
 from hwquant.formats import integers, minifloats
@@ -29,7 +30,6 @@ from hwquant.progress import track
 
 __all__ = ["KernelCost", "characterize", "estimate", "standard_specs"]
 
-STYLE: Final = "plain"
 COUNTS: Final = ("lut_sites", "lut_raw", "lutram", "ff", "dsp", "carry")
 COLUMNS: Final = (
     "weight", "act", "lanes", "acc_bits", "overflow", "style", *COUNTS, "rtl_sha256", "flow"
@@ -64,36 +64,40 @@ class KernelCost:
         return cls(counts, record["style"], record["source"], record["flow"])
 
 
-def estimate(spec: MacSpec, *, synth: bool = False, dsp: bool = False) -> KernelCost:
-    """Return the price of the kernel of ``spec``.
+def estimate(
+    spec: MacSpec, style: str = "plain", *, synth: bool = False, dsp: bool = False
+) -> KernelCost:
+    """Return the price of the kernel of ``spec`` in ``style``.
 
     A committed measurement of the same hardware is used if there is one and its RTL is unchanged;
     otherwise, and always with ``synth``, Yosys runs.  ``dsp`` lets it use DSP blocks (never
     measured beforehand).  ``length`` matters only through the accumulator width.
 
-    Raises `ToolError` when Yosys is needed and missing or fails.
+    Raises `ToolError` when Yosys is needed and missing or fails, `SpecError` when the style is
+    unknown or cannot do the spec.
     """
     if not (synth or dsp):
-        measured = _measured().get(_identity(spec))
+        measured = _measured().get(_identity(spec, style))
         if measured is not None:
             return measured
     from hw.yosys import flow, synthesize
 
-    resources = synthesize(_sources(spec), "kernel", dsp=dsp)
-    return KernelCost(resources, STYLE, "synthesis", flow(dsp=dsp))
+    resources = synthesize(_sources(spec, style), "kernel", dsp=dsp)
+    return KernelCost(resources, style, "synthesis", flow(dsp=dsp))
 
 
-def _sources(spec: MacSpec) -> dict[str, str]:
+def _sources(spec: MacSpec, style: str) -> dict[str, str]:
     """Return the kernel's files, the same for every spec that means the same hardware."""
     width = spec.accumulator.width
-    plain = MacSpec(spec.weight, spec.act, spec.lanes, spec.lanes, width, spec.overflow)
-    blocks = {name: source_text(name) for name in KERNELS[STYLE].sources}
-    return blocks | {"kernel.sv": kernel_text(plain, "kernel")}
+    bare = MacSpec(spec.weight, spec.act, spec.lanes, spec.lanes, width, spec.overflow)
+    blocks = {name: source_text(name) for name in style_of(style, spec).sources}
+    return blocks | {"kernel.sv": kernel_text(bare, "kernel", style)}
 
 
-def _identity(spec: MacSpec) -> str:
+def _identity(spec: MacSpec, style: str) -> str:
     """Return what the hardware depends on: its parameters (biases and special codes vanish)."""
-    return json.dumps(parameters(spec), sort_keys=True)
+    values = style_of(style, spec).parameters(spec)
+    return json.dumps([style, {key: str(value) for key, value in values.items()}], sort_keys=True)
 
 
 def _row_spec(row: dict[str, str]) -> MacSpec:
@@ -108,11 +112,12 @@ def _measured() -> dict[str, KernelCost]:
     text = files("costmodel").joinpath("data", "kernels.csv").read_text(encoding="utf-8")
     found = {}
     for row in csv.DictReader(io.StringIO(text)):
-        if row["rtl_sha256"] != sources_sha256(row["style"]):
+        style = row["style"]
+        if style not in STYLES or row["rtl_sha256"] != sources_sha256(STYLES[style].sources):
             continue
         resources = Resources(**{name: int(row[name]) for name in COUNTS})
-        found[_identity(_row_spec(row))] = KernelCost(
-            resources, row["style"], "measured", row["flow"]
+        found[_identity(_row_spec(row), style)] = KernelCost(
+            resources, style, "measured", row["flow"]
         )
     return found
 
@@ -157,7 +162,7 @@ def characterize(specs: Iterable[MacSpec], path: str | Path) -> None:
                     "overflow": spec.overflow.value,
                     "style": cost.style,
                     **cost.resources.to_json(),
-                    "rtl_sha256": sources_sha256(cost.style),
+                    "rtl_sha256": sources_sha256(STYLES[cost.style].sources),
                     "flow": cost.flow,
                 }
             )

@@ -3,17 +3,16 @@
 
 from __future__ import annotations
 
-from hw.generate import generate, kernel_name, kernel_text, parameters, product_bits, product_text
-from hw.library import KERNELS
+from hw.generate import generate, kernel_name, kernel_text, product_bits, product_text
 from hw.manifest import Bundle, spec_from_json, spec_to_json
+from hw.styles import STYLES
 
 __all__ = [
-    "KERNELS",
+    "STYLES",
     "Bundle",
     "generate",
     "kernel_name",
     "kernel_text",
-    "parameters",
     "product_bits",
     "product_text",
     "spec_from_json",

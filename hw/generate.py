@@ -9,22 +9,24 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from hwquant.atomic import atomic_folder
 from hwquant.errors import InputError, SpecError
-from hwquant.formats import Format, Integer
-from hwquant.mac import MacSpec, Overflow, paper_bits
+from hwquant.mac import MacSpec, paper_bits
 
-from .library import KERNELS, source_text
+from .library import source_text
 from .manifest import MANIFEST, Bundle, format_facts, seal, sha256_text, spec_to_json
+from .style import Parameter, Style
+from .styles import STYLES, style_of
+from .styles.plain import product_bits, product_parameters
 
 __all__ = [
     "generate",
     "kernel_name",
     "kernel_text",
-    "parameters",
     "product_bits",
     "product_text",
     "refuse_foreign",
@@ -32,65 +34,8 @@ __all__ = [
 
 _IDENTIFIER: Final = re.compile(r"[a-z][a-z0-9_]{0,126}")
 _RESERVED: Final = frozenset(
-    name.removesuffix(".sv") for k in KERNELS.values() for name in k.sources
+    name.removesuffix(".sv") for style in STYLES.values() for name in style.sources
 )
-
-
-def _significand_bits(fmt: Format) -> int:
-    if isinstance(fmt, Integer):
-        return fmt.bits
-    return fmt.mantissa_bits + (fmt.exponent_bits > 0)
-
-
-def _largest_shift(fmt: Format) -> int:
-    if isinstance(fmt, Integer) or fmt.exponent_bits < 2:
-        return 0
-    return (1 << fmt.exponent_bits) - 2
-
-
-def product_bits(weight: Format, act: Format) -> int:
-    """Return the width of the two's complement product in the RTL.
-
-    It is the sum of both significand widths and both largest shifts, plus a sign bit unless a
-    signed integer already brings one.  It holds every product of codes with a value; it is the
-    least such width except where a significand is one bit wide.
-
-    >>> from hwquant.formats import parse
-    >>> product_bits(parse("e2m1"), parse("e2m1")), product_bits(parse("int8"), parse("e4m3"))
-    (9, 26)
-    """
-    pair = (weight, act)
-    twos_complement = any(isinstance(fmt, Integer) and fmt.signed for fmt in pair)
-    magnitude = sum(_significand_bits(fmt) + _largest_shift(fmt) for fmt in pair)
-    return magnitude + (not twos_complement)
-
-
-def _operand(prefix: str, fmt: Format) -> dict[str, int]:
-    minifloat = not isinstance(fmt, Integer)
-    return {
-        f"{prefix}Bits": fmt.bits,
-        f"{prefix}Float": int(minifloat),
-        f"{prefix}Signed": int(fmt.signed),
-        f"{prefix}ExpBits": fmt.exponent_bits if not isinstance(fmt, Integer) else 0,
-    }
-
-
-def _product_parameters(spec: MacSpec) -> dict[str, int]:
-    return {
-        **_operand("Weight", spec.weight),
-        **_operand("Act", spec.act),
-        "ProductBits": product_bits(spec.weight, spec.act),
-    }
-
-
-def parameters(spec: MacSpec) -> dict[str, int]:
-    """Return the parameters of block ``hq_mac`` for ``spec``, in declaration order."""
-    return {
-        "Lanes": spec.lanes,
-        **_product_parameters(spec),
-        "AccBits": spec.accumulator.width,
-        "Saturate": int(spec.overflow is Overflow.SATURATE),
-    }
 
 
 def kernel_name(spec: MacSpec) -> str:
@@ -113,7 +58,7 @@ def _checked_name(name: str) -> str:
     return name
 
 
-def _instance(block: str, values: dict[str, int], ports: tuple[str, ...]) -> str:
+def _instance(block: str, values: Mapping[str, Parameter], ports: tuple[str, ...]) -> str:
     settings = ",\n".join(f"    .{key}({value})" for key, value in values.items())
     wires = ",\n".join(f"    .{port}({port})" for port in ports)
     return f"  {block} #(\n{settings}\n  ) u_{block.removeprefix('hq_')} (\n{wires}\n  );\n"
@@ -151,15 +96,18 @@ def _ports(spec: MacSpec) -> dict[str, int]:
     }
 
 
-def kernel_text(spec: MacSpec, name: str | None = None) -> str:
-    """Return the wrapper module of a kernel; it instantiates block ``hq_mac``.
+def kernel_text(spec: MacSpec, name: str | None = None, style: str = "plain") -> str:
+    """Return the wrapper module of a kernel; it instantiates the top block of its style.
 
-    Raises `SpecError` for a name that is not a legal identifier.
+    Raises `SpecError` for a name that is not a legal identifier, or a style that cannot do it.
     """
     top = _checked_name(kernel_name(spec) if name is None else name)
-    ports = _ports(spec)
-    comment = f"MAC kernel {spec.weight} x {spec.act}: see hq_mac for the function and timing."
-    return _module(comment, spec, top, ports, _instance("hq_mac", parameters(spec), tuple(ports)))
+    chosen, ports = style_of(style, spec), _ports(spec)
+    comment = (
+        f"MAC kernel {spec.weight} x {spec.act}: see {chosen.top} for the function and timing."
+    )
+    instance = _instance(chosen.top, chosen.parameters(spec), tuple(ports))
+    return _module(comment, spec, top, ports, instance)
 
 
 def product_text(spec: MacSpec, name: str) -> str:
@@ -174,7 +122,7 @@ def product_text(spec: MacSpec, name: str) -> str:
         "product_o": product_bits(spec.weight, spec.act),
     }
     comment = f"Product {spec.weight} x {spec.act}: see hq_product."
-    instance = _instance("hq_product", _product_parameters(spec), tuple(ports))
+    instance = _instance("hq_product", product_parameters(spec), tuple(ports))
     return _module(comment, spec, _checked_name(name), ports, instance)
 
 
@@ -194,15 +142,15 @@ def _core_text(name: str, files: tuple[str, ...]) -> str:
     )
 
 
-def _manifest(spec: MacSpec, name: str, style: str, texts: dict[str, str]) -> dict[str, Any]:
+def _manifest(spec: MacSpec, name: str, style: Style, texts: dict[str, str]) -> dict[str, Any]:
     from importlib.metadata import version
 
-    kernel, accumulator = KERNELS[style], spec.accumulator
+    accumulator = spec.accumulator
     ports = _ports(spec)
     record = {
         "generator": f"hwquant {version('hwquant')}",
         "name": name,
-        "style": style,
+        "style": style.name,
         "spec": spec_to_json(spec),
         "formats": {"weight": format_facts(spec.weight), "act": format_facts(spec.act)},
         "accumulator": {
@@ -213,8 +161,8 @@ def _manifest(spec: MacSpec, name: str, style: str, texts: dict[str, str]) -> di
             "product_bits": product_bits(spec.weight, spec.act),
         },
         "interface": {
-            "latency_cycles": kernel.latency_cycles,
-            "initiation_interval": kernel.initiation_interval,
+            "latency_cycles": style.latency_cycles,
+            "initiation_interval": style.initiation_interval,
             "ports": [
                 {
                     "name": port,
@@ -224,7 +172,10 @@ def _manifest(spec: MacSpec, name: str, style: str, texts: dict[str, str]) -> di
                 for port, width in ports.items()
             ],
         },
-        "parameters": parameters(spec),
+        "parameters": {
+            key: value if isinstance(value, int) else str(value)
+            for key, value in style.parameters(spec).items()
+        },
         "files": list(texts),
         "sha256": {file: sha256_text(text) for file, text in texts.items()},
     }
@@ -253,12 +204,11 @@ def generate(
     Raises `SpecError` for an illegal name or style, `InputError` when ``out`` cannot be written
     or holds something else.
     """
-    if style not in KERNELS:
-        raise SpecError(f"kernel style {style!r}, allowed: {', '.join(KERNELS)}")
+    chosen = style_of(style, spec)
     top = kernel_name(spec) if name is None else name
-    texts = {file: source_text(file) for file in KERNELS[style].sources}
-    texts[f"{top}.sv"] = kernel_text(spec, top)
-    record = _manifest(spec, top, style, texts)
+    texts = {file: source_text(file) for file in chosen.sources}
+    texts[f"{top}.sv"] = kernel_text(spec, top, style)
+    record = _manifest(spec, top, chosen, texts)
     folder = Path(out)
     refuse_foreign(folder, MANIFEST)
     with atomic_folder(folder) as temporary:

@@ -1,57 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The RTL blocks: which files a kernel style is made of, and their text."""
+"""The RTL blocks: their text, and a hash of what they are."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Final
 
-__all__ = ["KERNELS", "PRODUCT_SOURCES", "Kernel", "source_text", "sources_sha256"]
-
-PRODUCT_SOURCES: Final = (
-    "hq_decode.sv",
-    "hq_mul.sv",
-    "hq_align.sv",
-    "hq_term.sv",
-    "hq_product.sv",
-)
-"""The files of the product alone (top ``hq_product``), lower blocks first."""
-
-
-@dataclass(frozen=True, slots=True)
-class Kernel:
-    """A kernel style: the block at its top, its source files (lower blocks first), its timing."""
-
-    style: str
-    top: str
-    sources: tuple[str, ...]
-    latency_cycles: int
-    initiation_interval: int
-
-
-KERNELS: Final = {
-    "plain": Kernel(
-        style="plain",
-        top="hq_mac",
-        sources=(
-            "hq_decode.sv",
-            "hq_mul.sv",
-            "hq_align.sv",
-            "hq_term.sv",
-            "hq_add.sv",
-            "hq_sum.sv",
-            "hq_dot.sv",
-            "hq_acc.sv",
-            "hq_mac.sv",
-        ),
-        latency_cycles=2,
-        initiation_interval=1,
-    )
-}
-"""Every kernel style by name; ``plain`` is portable SystemVerilog without primitives."""
+__all__ = ["source_text", "sources_sha256"]
 
 
 @cache
@@ -65,10 +21,10 @@ def source_text(name: str) -> str:
 
 
 @cache
-def sources_sha256(style: str = "plain") -> str:
-    """Return one hash over the sources of a kernel style, comments left out: what its RTL is."""
+def sources_sha256(sources: tuple[str, ...]) -> str:
+    """Return one hash over the files ``sources``, comments left out: what their RTL is."""
     digest = hashlib.sha256()
-    for name in KERNELS[style].sources:
+    for name in sources:
         code = (line.partition("//")[0].strip() for line in source_text(name).splitlines())
         digest.update("\n".join((name, *filter(None, code), "")).encode())
     return digest.hexdigest()

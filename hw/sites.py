@@ -11,6 +11,8 @@ the slice's wiring:
    among those left over, largest with smallest.
 4. A LUT that drives a MUXF7 or MUXF8 needs the main output: it is paired at most with a LUT that
    shares an input and drives none.
+5. An instantiated LUT6_2 is one site.  Where its O6 drives S, rule 2 holds: an O5 that drives
+   anything but DI of that position is a LUT of its own.
 
 Rule 2 is conservative and rule 3 optimistic: Vivado pairs unrelated LUTs only when space is
 short.  No placement is involved, so this is an estimate, the same for every kernel.
@@ -27,7 +29,7 @@ from hwquant.errors import ToolError
 
 __all__ = ["PACKING", "Netlist", "Resources", "count_resources", "pair_luts"]
 
-PACKING: Final = "packed LUT6 sites (rules v1)"
+PACKING: Final = "packed LUT6 sites (rules v2)"
 MATCH_NODES: Final = 900
 MATCH_EDGES: Final = 30_000
 SITE_INPUTS: Final = 5
@@ -39,6 +41,8 @@ _LUTRAM: Final = {
 }  # fmt: skip
 """LUTs used as memory, by cell (UG574, from memory)."""
 
+_CARRY: Final = {"CARRY4": 1, "CARRY8": 2}
+
 Bit = int | str
 Net = frozenset[Bit]
 
@@ -49,7 +53,7 @@ class Resources:
 
     ``lut_sites`` is packed LUT6 sites (carry positions included), ``lut_raw`` the LUT cells and
     inverters before packing, ``lutram`` LUTs used as memory or shift registers (not in the other
-    two), ``carry`` CARRY4 cells.
+    two), ``carry`` carry chains in CARRY4 units (a CARRY8 is two).
     """
 
     lut_sites: int
@@ -112,14 +116,23 @@ def _positions(netlist: Netlist) -> list[_Position]:
     for kind, cell in netlist.cells:
         for port, bits in cell.items():
             # A cell's own output among the loads is harmless: no net has two drivers.
-            if not (kind == "CARRY4" and port in ("O", "CO")):
+            if not (kind in _CARRY and port in ("O", "CO")):
                 loads.update(bit for bit in bits if isinstance(bit, int))
     found = []
     for kind, cell in netlist.cells:
-        if kind == "CARRY4":
+        if kind in _CARRY:
             outputs = [bits for port in ("O", "CO") for bits in enumerate(cell.get(port, ()))]
             used = max((index + 1 for index, bit in outputs if bit in loads), default=0)
             found += [_Position(cell["S"][i], cell["DI"][i]) for i in range(used)]
+    return found
+
+
+def _used(netlist: Netlist) -> set[Bit]:
+    """Return the nets that an output or a cell reads; only a LUT6_2's own outputs do not count."""
+    found: set[Bit] = set(netlist.outputs)
+    for kind, cell in netlist.cells:
+        outputs = ("O5", "O6") if kind == "LUT6_2" else ()
+        found.update(b for port, bits in cell.items() if port not in outputs for b in bits)
     return found
 
 
@@ -202,6 +215,19 @@ def _pair_strangers(sizes: Mapping[int, int]) -> set[tuple[int, int]]:
     return pairs
 
 
+def _doubles(netlist: Netlist) -> list[dict[Bit, Net]]:
+    """Return each instantiated LUT6_2 as output -> inputs, outputs that nobody reads left out."""
+    read = _used(netlist)
+    found = []
+    for kind, cell in netlist.cells:
+        if kind == "LUT6_2":
+            inputs = _lut_inputs(cell)
+            low = _lut_inputs({port: bits for port, bits in cell.items() if port != "I5"})
+            halves = {cell["O6"][0]: inputs, cell["O5"][0]: low}
+            found.append({out: nets for out, nets in halves.items() if out in read})
+    return [double for double in found if double]
+
+
 def count_resources(netlist: Netlist) -> Resources:
     """Return what ``netlist`` uses; see the module for the packing rules.
 
@@ -212,6 +238,9 @@ def count_resources(netlist: Netlist) -> Resources:
     if unmapped:
         raise ToolError(f"synthesis left {', '.join(unmapped)} unmapped; the count would be wrong")
     luts = {cell["O"][0]: _lut_inputs(cell) for kind, cell in netlist.cells if _is_lut(kind)}
+    doubles = _doubles(netlist)
+    for double in doubles:
+        luts |= double
     positions = _positions(netlist)
     placed = {position.select for position in positions if position.select in luts}
     for position in positions:
@@ -220,8 +249,12 @@ def count_resources(netlist: Netlist) -> Resources:
             continue
         # A plain net reaches S through the LUT and uses one of its inputs; a constant uses none.
         through: Net = frozenset([select]) if isinstance(select, int) else frozenset()
-        if len(luts.get(select, through) | luts[data]) <= SITE_INPUTS:
+        together = any({select, data} == set(double) for double in doubles)
+        if together or len(luts.get(select, through) | luts[data]) <= SITE_INPUTS:
             placed.add(data)
+    # A LUT6_2 away from the carry chains is a site of its own.
+    alone = [double for double in doubles if len(double) == 2 and not placed & set(double)]
+    placed.update(out for double in alone for out in double)
     free = [out for out in luts if out not in placed]
     muxed = {
         bit
@@ -233,10 +266,10 @@ def count_resources(netlist: Netlist) -> Resources:
     apart = frozenset(index for index, out in enumerate(free) if out in muxed)
     pairs = pair_luts([luts[out] for out in free], apart)
     return Resources(
-        lut_sites=len(positions) + len(free) - len(pairs),
-        lut_raw=len(luts),
+        lut_sites=len(positions) + len(alone) + len(free) - len(pairs),
+        lut_raw=len(luts) - sum(len(double) - 1 for double in doubles),
         lutram=sum(_LUTRAM.get(kind, 0) * number for kind, number in kinds.items()),
         ff=sum(number for kind, number in kinds.items() if kind.startswith("FD")),
         dsp=sum(number for kind, number in kinds.items() if kind.startswith("DSP")),
-        carry=kinds["CARRY4"],
+        carry=sum(_CARRY.get(kind, 0) * number for kind, number in kinds.items()),
     )

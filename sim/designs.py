@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from hw.generate import kernel_text
-from hw.library import KERNELS, source_text
+from hw.library import source_text
 from hw.manifest import MANIFEST, Bundle, seal, spec_from_json
+from hw.styles import style_of
 from hwquant.errors import InputError
 from hwquant.mac import MacSpec
 
@@ -21,15 +22,14 @@ __all__ = ["design_of_bundle", "design_of_spec", "designs_of_specs"]
 
 FARM_KERNELS = 100  # beyond this the compile time of one farm grows faster than its size
 FARM_LANES = 512
-STYLE = "plain"
 
 
-def design_of_spec(spec: MacSpec) -> Design:
+def design_of_spec(spec: MacSpec, style: str = "plain") -> Design:
     """Return the library's kernel of one spec."""
-    return _farm([spec])
+    return _farm([spec], style)
 
 
-def designs_of_specs(specs: Sequence[MacSpec]) -> Iterator[Design]:
+def designs_of_specs(specs: Sequence[MacSpec], style: str = "plain") -> Iterator[Design]:
     """Yield farms that together hold each of ``specs`` once, of like size within each farm."""
 
     def size(spec: MacSpec) -> int:
@@ -39,20 +39,21 @@ def designs_of_specs(specs: Sequence[MacSpec]) -> Iterator[Design]:
     for spec in sorted(dict.fromkeys(specs), key=lambda spec: (size(spec), spec.lanes)):
         lanes = sum(s.lanes for s in batch) + spec.lanes
         if batch and (len(batch) >= FARM_KERNELS or lanes > FARM_LANES):
-            yield _farm(batch)
+            yield _farm(batch, style)
             batch = []
         batch.append(spec)
     if batch:
-        yield _farm(batch)
+        yield _farm(batch, style)
 
 
-def _farm(specs: Sequence[MacSpec]) -> Design:
-    library = KERNELS[STYLE]
+def _farm(specs: Sequence[MacSpec], style: str) -> Design:
+    styles = [style_of(style, spec) for spec in specs]
     kernels = tuple(
-        Kernel(spec, f"kernel_{index}", library.latency_cycles) for index, spec in enumerate(specs)
+        Kernel(spec, f"kernel_{index}", chosen.latency_cycles)
+        for index, (spec, chosen) in enumerate(zip(specs, styles, strict=True))
     )
-    sources = {name: source_text(name) for name in library.sources}
-    sources["kernels.sv"] = "\n".join(kernel_text(k.spec, k.name) for k in kernels)
+    sources = {name: source_text(name) for name in styles[0].sources}
+    sources["kernels.sv"] = "\n".join(kernel_text(k.spec, k.name, style) for k in kernels)
     return Design(kernels, sources)
 
 

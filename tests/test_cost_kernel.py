@@ -17,6 +17,7 @@ import pytest
 from costmodel import kernel
 from costmodel.kernel import characterize, estimate, standard_specs
 from hw.library import sources_sha256
+from hw.styles import STYLES
 from hw.yosys import flow
 from hwquant.errors import InputError, SpecError
 from hwquant.mac import MacSpec
@@ -33,7 +34,7 @@ def stored_rows():
 def test_the_stored_measurements_are_those_of_the_present_rtl():
     """If this fails, an RTL block changed: run characterize() again (docs/kernels.md)."""
     rows = stored_rows()
-    assert {row["rtl_sha256"] for row in rows} == {sources_sha256()}
+    assert {row["rtl_sha256"] for row in rows} == {sources_sha256(STYLES["plain"].sources)}
     assert {(row["weight"], row["act"], row["lanes"]) for row in rows} == {
         (str(spec.weight), str(spec.act), str(spec.lanes)) for spec in standard_specs()
     }
@@ -82,7 +83,7 @@ def test_length_matters_only_through_the_accumulator():
 @pytest.mark.parametrize("change", [{"lanes": 2}, {"acc": 30}, {"overflow": "saturate"}])
 def test_other_hardware_is_not_found_among_the_measurements(change):
     spec = MacSpec("e2m1", "e2m1", **{"length": 256, **change})
-    assert kernel._identity(spec) not in kernel._measured()
+    assert kernel._identity(spec, "plain") not in kernel._measured()
 
 
 def test_measurements_of_another_rtl_are_not_used(monkeypatch):

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from hw import Bundle, generate, kernel_name, kernel_text, parameters, product_bits, product_text
-from hw.library import KERNELS, source_text, sources_sha256
+from hw import Bundle, generate, kernel_name, kernel_text, product_bits, product_text
+from hw.library import source_text, sources_sha256
 from hw.manifest import seal, spec_from_json, spec_to_json
+from hw.styles import STYLES
 from hwquant.errors import InputError, SpecError
 from hwquant.fixed import signed_bits
 from hwquant.mac import MacSpec, product_range
@@ -25,6 +26,7 @@ SPECS = {
     "hq_mac_int4_ue3m2_l1_a12_saturate": MacSpec("int4", "ue3m2", acc=12, overflow="saturate"),
     "hq_mac_e4m3bn2_e4m3fn_l3_a40_wrap": MacSpec("e4m3b-2", "e4m3fn", lanes=3, length=9),
 }
+PLAIN = STYLES["plain"]
 SPEC = MacSpec("e2m1", "int4", lanes=2, length=8)
 
 
@@ -48,7 +50,7 @@ def test_the_same_spec_gives_the_same_bytes(tmp_path):
     first, second = (generate(SPEC, tmp_path / name) for name in "ab")
     names = sorted(path.name for path in first.folder.iterdir())
     assert names == sorted(path.name for path in second.folder.iterdir())
-    assert len(names) == len(KERNELS["plain"].sources) + 4
+    assert len(names) == len(PLAIN.sources) + 4
     for name in names:
         content = (first.folder / name).read_bytes()
         assert content == (second.folder / name).read_bytes()
@@ -95,7 +97,7 @@ def test_every_pair_has_a_legal_name_and_a_wide_enough_product(all_formats):
         assert re.fullmatch(r"hq_mac_[a-z0-9_]+", kernel_name(spec))
         needed = signed_bits(*product_range(weight, act))
         assert needed <= product_bits(weight, act)
-        assert parameters(spec)["ProductBits"] == product_bits(weight, act)
+        assert PLAIN.parameters(spec)["ProductBits"] == product_bits(weight, act)
         slack.add(product_bits(weight, act) - needed)
     assert 0 in slack
 
@@ -104,8 +106,8 @@ def test_names_of_different_hardware_differ(all_formats):
     names = {}
     for weight, acc, overflow in itertools.product(all_formats, ("auto", 8), ("wrap", "saturate")):
         spec = MacSpec(weight, "int4", acc=acc, overflow=overflow)
-        known = names.setdefault(kernel_name(spec), parameters(spec))
-        assert known == parameters(spec)
+        known = names.setdefault(kernel_name(spec), PLAIN.parameters(spec))
+        assert known == PLAIN.parameters(spec)
 
 
 def test_product_top_has_the_documented_ports():
@@ -206,15 +208,15 @@ def test_missing_folder_and_missing_source_are_named(bundle):
 
 
 def test_the_rtl_identity_ignores_comments_only(monkeypatch):
-    original = sources_sha256()
+    original = sources_sha256(PLAIN.sources)
     text = source_text("hq_mul.sv")
     for change, same in ((" // why\n", True), ("\nlogic extra;\n", False)):
         monkeypatch.setattr("hw.library.source_text", lambda _, t=text + change: t)
-        changed = sources_sha256.__wrapped__()
+        changed = sources_sha256.__wrapped__(PLAIN.sources)
         monkeypatch.setattr("hw.library.source_text", lambda _: text)
-        assert (changed == sources_sha256.__wrapped__()) is same
+        assert (changed == sources_sha256.__wrapped__(PLAIN.sources)) is same
     monkeypatch.undo()
-    assert sources_sha256.__wrapped__() == original
+    assert sources_sha256.__wrapped__(PLAIN.sources) == original
 
 
 def command(*arguments):

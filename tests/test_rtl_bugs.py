@@ -25,7 +25,8 @@ import numpy as np
 import pytest
 
 from hw.generate import kernel_text
-from hw.library import KERNELS, source_text
+from hw.library import source_text
+from hw.styles import STYLES
 from hwquant import codec, codec_np
 from hwquant.formats import Integer, parse
 from hwquant.graph import exact
@@ -224,7 +225,7 @@ HARMLESS = {
 
 def variant(bug: Bug, name: str) -> tuple[Kernel, str]:
     """Return the kernel called ``name`` on edited blocks that have names of their own."""
-    library = KERNELS["plain"]
+    library = STYLES["plain"]
     texts = {file: source_text(file) for file in library.sources}
     for file, right, wrong in bug.edits:
         texts[file] = edited(texts[file], right, wrong)

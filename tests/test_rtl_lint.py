@@ -11,13 +11,15 @@ import subprocess
 import pytest
 
 from hw import kernel_text, product_bits, product_text
-from hw.library import KERNELS, PRODUCT_SOURCES, source_text
+from hw.library import source_text
+from hw.styles import STYLES
+from hw.styles.plain import PRODUCT_SOURCES
 from hw.yosys import run
 from hwquant.errors import ToolError
 from hwquant.mac import MacSpec
 from sim.toolchain import find
 
-SOURCES = {name: source_text(name) for name in (*KERNELS["plain"].sources, "hq_product.sv")}
+SOURCES = {name: source_text(name) for name in (*STYLES["plain"].sources, "hq_product.sv")}
 LANES = (1, 1, 2, 3, 5, 8)
 WIDTHS = ("auto", "sum", 2, 7, 24, 300)
 

@@ -11,7 +11,8 @@ import re
 import pytest
 
 from hw import product_bits, product_text
-from hw.library import PRODUCT_SOURCES, source_text
+from hw.library import source_text
+from hw.styles.plain import PRODUCT_SOURCES
 from hw.yosys import run
 from hwquant import codec
 from hwquant.mac import MacSpec

@@ -9,7 +9,8 @@ import pytest
 
 import sim
 from hw.generate import kernel_text
-from hw.library import KERNELS, source_text
+from hw.library import source_text
+from hw.styles import STYLES
 from hwquant import cache, codec
 from hwquant.errors import CacheError, InputError, ToolError
 from hwquant.mac import MacSpec
@@ -91,7 +92,7 @@ endmodule
 @pytest.fixture(scope="module")
 def faults():
     kernels = tuple(Kernel(SPEC, f"fault_{i}", 2) for i in range(len(FAULTS)))
-    sources = {file: source_text(file) for file in KERNELS["plain"].sources}
+    sources = {file: source_text(file) for file in STYLES["plain"].sources}
     sources["faults.sv"] = "\n".join(
         faulty(kernel.name, *fault) for kernel, fault in zip(kernels, FAULTS.values(), strict=True)
     )
@@ -181,7 +182,7 @@ def test_rtl_that_does_not_compile_is_an_error_with_its_place():
 
 def test_a_saved_failure_replays_alone_with_a_waveform(tmp_path, faults):
     kernel = Kernel(SPEC, "fault_1", 2)
-    sources = {file: source_text(file) for file in KERNELS["plain"].sources}
+    sources = {file: source_text(file) for file in STYLES["plain"].sources}
     fault = FAULTS["one bit for one code pair"]
     sources["faults.sv"] = faulty("fault_1", *fault)
     failure = faults["one bit for one code pair"].failures[1]

@@ -232,3 +232,34 @@ def test_a_wrong_packing_is_caught(pairs):
     check_packing(luts, {(0, 1)})
     with pytest.raises(AssertionError):
         check_packing(luts, pairs)
+
+
+def double(o5, o6, *inputs):
+    """Return a LUT6_2."""
+    ports = {f"I{index}": [bit] for index, bit in enumerate(inputs)}
+    return "LUT6_2", {**ports, "O5": [o5], "O6": [o6]}
+
+
+def test_a_lut6_2_is_one_site_and_takes_no_other_lut():
+    both = double(9, 10, 1, 2, 3, 4, 5, "1")
+    assert count(both, outputs={9, 10}) == Resources(1, 1, 0, 0, 0, 0)
+    assert lut_sites(both, lut(11, 1, 2), outputs={9, 10, 11}) == 2
+    assert lut_sites(double(9, 10, 1, 2, 3, 4, 5, 6), outputs={10}) == 1
+
+
+def test_a_lut6_2_on_a_carry_position_may_drive_its_data_pin_only():
+    sixes = [double(50 + i, 30 + i, 10 + i, 20 + i, 1, 2, 3, 4) for i in range(4)]
+    chain = carry([30, 31, 32, 33], [50, 51, 52, 53], [40, 41, 42, 43])
+    assert lut_sites(*sixes, chain, outputs={40, 41, 42, 43}) == 4
+    plain = carry([30, 31, 32, 33], [60, 61, 62, 63], [40, 41, 42, 43])
+    assert lut_sites(*sixes, plain, outputs={40, 41, 42, 43}) == 4, "O5 is not used"
+    assert lut_sites(*sixes, plain, outputs={40, 41, 42, 43, 50}) == 5
+    crossed = carry([30, 31, 32, 33], [51, 50, 52, 53], [40, 41, 42, 43])
+    assert lut_sites(*sixes, crossed, outputs={40, 41, 42, 43}) == 6
+
+
+def test_a_carry8_counts_as_two_carry4():
+    select, data, out = (list(range(base, base + 8)) for base in (10, 20, 30))
+    ports = {"S": select, "DI": data, "O": out, "CO": ["x"] * 8, "CI": ["0"], "CI_TOP": ["0"]}
+    found = count(("CARRY8", ports), outputs=set(out))
+    assert (found.lut_sites, found.carry) == (8, 2)

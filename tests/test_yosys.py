@@ -9,7 +9,8 @@ import shutil
 import pytest
 
 from hw import kernel_text, yosys
-from hw.library import KERNELS, source_text
+from hw.library import source_text
+from hw.styles import STYLES
 from hw.yosys import flow, run, synthesize
 from hwquant.errors import CacheError, ToolError
 from hwquant.mac import MacSpec
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.synth
 
 
 def sources(spec, name="k"):
-    blocks = {name: source_text(name) for name in KERNELS["plain"].sources}
+    blocks = {name: source_text(name) for name in STYLES["plain"].sources}
     return blocks | {"k.sv": kernel_text(spec, name)}
 
 

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a kernel style is: one microarchitecture of the multiply-accumulate kernel.
+
+Every style computes `hwquant.mac.MacSpec.accumulate` behind the same ports; styles differ in the
+blocks they are made of, in the specs they can do, in latency and in price.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from hwquant.mac import MacSpec
+
+__all__ = ["Constant", "Parameter", "Style"]
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """A parameter with a width of its own, for example the contents of LUTs."""
+
+    value: int
+    width: int
+
+    def __str__(self) -> str:
+        """Return the SystemVerilog literal.
+
+        >>> str(Constant(0x8778, 16))
+        "16'h8778"
+        """
+        return f"{self.width}'h{self.value:0{-(-self.width // 4)}x}"
+
+
+Parameter = int | Constant
+
+
+def _any_spec(_: MacSpec) -> str | None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """A kernel style.
+
+    ``top`` is the block that the wrapper instantiates, ``sources`` the files it is made of (lower
+    blocks first), ``parameters`` gives the block's parameters for a spec, in declaration order.
+    ``refuse`` says why the style cannot do a spec, None where it can.  ``primitives`` names the
+    device cells it instantiates: none in portable RTL.  ``latency_cycles`` are enabled cycles
+    from a beat to its result.
+    """
+
+    name: str
+    top: str
+    sources: tuple[str, ...]
+    latency_cycles: int
+    parameters: Callable[[MacSpec], Mapping[str, Parameter]]
+    refuse: Callable[[MacSpec], str | None] = _any_spec
+    primitives: tuple[str, ...] = ()
+    initiation_interval: int = 1
