@@ -34,6 +34,7 @@ SHOWN = 3  # failing vectors printed in full
 @click.option("--save", type=click.Path(path_type=Path), help="Where a failing vector is written.")
 @click.option("--replay", type=click.Path(path_type=Path), help="Run a saved failing vector again.")
 @click.option("--waves", type=click.Path(path_type=Path), help="With --replay: write a VCD file.")
+@click.option("--template", is_flag=True, help="Print a commented TOML for a module of your own.")
 @json_option
 @click.pass_context
 def verify(
@@ -54,12 +55,14 @@ def verify(
     save: Path | None,
     replay: Path | None,
     waves: Path | None,
+    template: bool,
     as_json: bool,
 ) -> None:
     """Prove kernels bit-exact: Verilator and cocotb against the reference arithmetic.
 
-    TARGET is a folder written by `hwquant rtl` (its files are verified as they are now), or a
-    QONNX file (the kernels of all its layers, with --lanes and --overflow).
+    TARGET is a folder written by `hwquant rtl` (its files are verified as they are now), a
+    QONNX file (the kernels of all its layers, with --lanes and --overflow), or a TOML file that
+    describes a MAC module of your own (--template prints one).
     Exit code 1 when any result differs.
 
     \b
@@ -67,14 +70,22 @@ def verify(
       hwquant verify rtl/
       hwquant verify --weight e2m1 --act int8 --lanes 16 --length 256
       hwquant verify --all-pairs --junit verify.xml
+      hwquant verify mymac.toml
       hwquant verify rtl/ --replay failure.json --waves failure.vcd
     """
+    if template:
+        from .own_template import TEMPLATE
+
+        click.echo(TEMPLATE, nl=False)
+        return
     given = [target is not None, weight is not None or act is not None, all_pairs]
     if replay is not None:
         _replay(ctx, replay, target, waves, as_json=as_json)
         return
     if sum(given) != 1:
-        raise InputError("give one of: a folder or QONNX file, --weight and --act, --all-pairs")
+        raise InputError(
+            "give one of: a folder, QONNX or TOML file, --weight and --act, --all-pairs"
+        )
     if unsigned and not all_pairs:
         raise InputError("--unsigned goes with --all-pairs; else name the format, e.g. --act uint4")
     if waves is not None:
@@ -104,7 +115,7 @@ def verify(
 def _refuse_options(ctx: click.Context, target: Path) -> None:
     """Refuse options that say otherwise than ``target`` does."""
     fixed = ["weight", "act", "length", "acc"]
-    if target.is_dir():
+    if target.is_dir() or target.suffix == ".toml":
         fixed += ["lanes", "overflow"]
     default = click.core.ParameterSource.DEFAULT
     given = [f"--{name}" for name in fixed if ctx.get_parameter_source(name) != default]
@@ -128,8 +139,12 @@ def _targets_of(target: Path, lanes: int, overflow: str) -> list[Any]:
             ) from error
     if not target.exists():
         raise InputError(f"{target} does not exist; give a folder written by hwquant rtl")
+    if target.suffix == ".toml":
+        return [target]
     if target.suffix != ".onnx":
-        raise InputError(f"{target} is neither a folder written by hwquant rtl nor a .onnx file")
+        raise InputError(
+            f"{target} is neither a folder written by hwquant rtl nor a .onnx or .toml file"
+        )
     from hwquant.graph import load
 
     specs, _ = layer_specs(load(target).workload().layers, lanes=lanes, overflow=overflow)
@@ -140,6 +155,8 @@ def _tell(report: Report, target: Path | None, save: Path | None) -> None:
     """Say what was found, and how to see it again."""
     for warning in report.warnings:
         note(f"warning: {warning}")
+    for text in report.untested:
+        note(f"not tested: {text}")
     if not report.mismatches:
         return
     note(f"{report.mismatches} results differ; the first:")
@@ -149,7 +166,7 @@ def _tell(report: Report, target: Path | None, save: Path | None) -> None:
         from .replay import save_failure
 
         path = save_failure(report.failures[0], save)
-        where = f"{target} " if target is not None and target.is_dir() else ""
+        where = f"{target} " if target is not None and target.suffix != ".onnx" else ""
         note(f"replay: hwquant verify {where}--replay {path} --waves {path.with_suffix('.vcd')}")
 
 

@@ -14,7 +14,7 @@ from hwquant.errors import HwquantError, InputError, ToolError
 from hwquant.progress import note
 
 from .build import simulator
-from .designs import design_of_bundle, design_of_spec
+from .designs import design_of_spec, design_of_target
 from .kernels import Design, Kernel
 from .report import Failure
 from .runner import run_cocotb, scratch
@@ -97,7 +97,7 @@ def replay(
 
 
 def _bundle(folder: str | Path, failure: Failure) -> Design:
-    design, warnings = design_of_bundle(folder)
+    design, warnings, _ = design_of_target(folder)
     for warning in warnings:
         note(f"warning: {warning}")
     if design.kernels[0].spec != failure.kernel.spec:
@@ -112,6 +112,7 @@ def play(design: Design, rows: Sequence[Row], *, waves: str | Path | None = None
     """Play ``rows`` (control bits, weight codes, activation codes) through the one kernel."""
     kernel = design.kernels[0]
     ports = "clk_i", "rst_i", "en_i", "valid_i", "clear_i", "weight_i", "act_i", "valid_o", "acc_o"
+    ports += ("last_i",) if kernel.control.last else ()
     lines = [f'public_flat_rw -module "{kernel.name}" -var "{port}"' for port in ports]
     build = simulator(
         design.sources,

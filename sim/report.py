@@ -125,13 +125,14 @@ class Report:
     """All kernels of one verification, with its seed and its wall time in seconds.
 
     ``warnings`` says what else was found, for example a source file that differs from its
-    manifest.
+    manifest; ``untested`` what the ports of an own module leave no way to test.
     """
 
     results: tuple[KernelResult, ...] = field(repr=False)
     seed: int
     seconds: float
     warnings: tuple[str, ...] = ()
+    untested: tuple[str, ...] = ()
 
     @property
     def kernels(self) -> int:
@@ -177,6 +178,7 @@ class Report:
             "seconds": round(self.seconds, 2),
             "seed": self.seed,
             "warnings": list(self.warnings),
+            "untested": list(self.untested),
         }
 
     def write_junit(self, path: str | Path) -> None:
@@ -223,4 +225,5 @@ def merge(reports: Sequence[Report], seconds: float) -> Report:
         reports[0].seed,
         seconds,
         tuple(text for report in reports for text in report.warnings),
+        tuple(text for report in reports for text in report.untested),
     )

@@ -23,8 +23,8 @@ from cocotb.triggers import Timer
 from sim.compare import MAX_FAILURES, failures, rails
 from sim.kernels import Kernel
 from sim.report import KernelResult
-from sim.rows import Rows, expected, sentinel
-from sim.vectors import ENABLE, RESET, Pass, generator, product_passes, stream_passes
+from sim.rows import LAST, Rows, expected, sentinel
+from sim.vectors import ENABLE, RESET, VALID, Pass, generator, product_passes, stream_passes
 
 JOB = json.loads(Path(os.environ["HWQUANT_JOB"]).read_text())
 KERNELS = [Kernel.from_json(record) for record in JOB["kernels"]]
@@ -90,6 +90,8 @@ async def power_up() -> None:
     for index, kernel in enumerate(KERNELS):
         data = np.zeros((longest, 4 * kernel.row_words), np.uint8)
         data[:, 0] = ENABLE | RESET
+        if kernel.control.last:  # without a reset, a last beat brings it to a start
+            data[0, 0] |= VALID | LAST
         PORTS.bind(index, data, sentinel(0, kernel.out_words))
     await cycles(2 * longest)
 
