@@ -125,7 +125,8 @@ class Report:
     """All kernels of one verification, with its seed and its wall time in seconds.
 
     ``warnings`` says what else was found, for example a source file that differs from its
-    manifest; ``untested`` what the ports of an own module leave no way to test.
+    manifest; ``untested`` what the ports of an own module leave no way to test; ``flow`` how the
+    netlists were made that were verified instead of the RTL (empty for RTL).
     """
 
     results: tuple[KernelResult, ...] = field(repr=False)
@@ -133,6 +134,7 @@ class Report:
     seconds: float
     warnings: tuple[str, ...] = ()
     untested: tuple[str, ...] = ()
+    flow: str = ""
 
     @property
     def kernels(self) -> int:
@@ -179,6 +181,8 @@ class Report:
             "seed": self.seed,
             "warnings": list(self.warnings),
             "untested": list(self.untested),
+            "level": "netlist" if self.flow else "rtl",
+            "flow": self.flow,
         }
 
     def write_junit(self, path: str | Path) -> None:
@@ -226,4 +230,5 @@ def merge(reports: Sequence[Report], seconds: float) -> Report:
         seconds,
         tuple(text for report in reports for text in report.warnings),
         tuple(text for report in reports for text in report.untested),
+        "; ".join(dict.fromkeys(report.flow for report in reports if report.flow)),
     )
