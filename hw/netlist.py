@@ -54,7 +54,7 @@ def _models() -> dict[str, tuple[str, str]]:
     found = {}
     for name in CELL_FILES:
         text = files("hw").joinpath("cells", name).read_text(encoding="utf-8")
-        found |= {cell: (name, text) for cell in _MODULE.findall(text)}
+        found |= dict.fromkeys(_MODULE.findall(text), (name, text))
     return found
 
 

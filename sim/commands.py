@@ -27,6 +27,9 @@ SHOWN = 3  # failing vectors printed in full
 @kernel_options
 @click.option("--all-pairs", is_flag=True, help="All 1089 pairs of int3..8 and ExMy of 3..8 bits.")
 @click.option("--unsigned", is_flag=True, help="With --all-pairs: unsigned activations.")
+@click.option("--sample", type=int, metavar="N", help="With --all-pairs: N kernels, by --seed.")
+@click.option("--netlist", is_flag=True, help="Verify the mapped netlist (Yosys), not the RTL.")
+@click.option("--dsp", is_flag=True, help="With --netlist: let the mapping use DSP blocks.")
 @click.option("--steps", type=int, default=65_536, show_default=True, help="Accumulator steps.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--jobs", type=int, help="Simulators at a time (default: one per core).")
@@ -48,6 +51,9 @@ def verify(
     overflow: str,
     all_pairs: bool,
     unsigned: bool,
+    sample: int | None,
+    netlist: bool,
+    dsp: bool,
     steps: int,
     seed: int,
     jobs: int | None,
@@ -70,6 +76,7 @@ def verify(
       hwquant verify rtl/
       hwquant verify --weight e2m1 --act int8 --lanes 16 --length 256
       hwquant verify --all-pairs --junit verify.xml
+      hwquant verify --weight int8 --act int8 --netlist --dsp
       hwquant verify mymac.toml
       hwquant verify rtl/ --replay failure.json --waves failure.vcd
     """
@@ -80,7 +87,7 @@ def verify(
         return
     given = [target is not None, weight is not None or act is not None, all_pairs]
     if replay is not None:
-        _replay(ctx, replay, target, waves, as_json=as_json)
+        _replay(ctx, replay, target, waves, netlist=netlist, dsp=dsp, as_json=as_json)
         return
     if sum(given) != 1:
         raise InputError(
@@ -88,12 +95,20 @@ def verify(
         )
     if unsigned and not all_pairs:
         raise InputError("--unsigned goes with --all-pairs; else name the format, e.g. --act uint4")
+    if sample is not None and not all_pairs:
+        raise InputError("--sample goes with --all-pairs")
+    if dsp and not netlist:
+        raise InputError("--dsp goes with --netlist: RTL is the same with and without DSP blocks")
     if waves is not None:
         raise InputError("--waves goes with --replay FILE")
     if all_pairs:
         from .pairs import all_pairs as pairs
 
         targets: list[Any] = list(pairs(unsigned=unsigned))
+        if sample is not None:
+            from .gates import sample as choose
+
+            targets = choose(targets, sample, seed)
     elif target is not None:
         _refuse_options(ctx, target)
         targets = _targets_of(target, lanes, overflow)
@@ -101,12 +116,17 @@ def verify(
         if weight is None or act is None:
             raise InputError("--weight and --act go together")
         targets = [spec_from_options(weight, act, lanes, length, acc, overflow)]
-    from .engine import verify as run
+    if netlist:
+        from .gates import verify_netlists
 
-    report = run(targets, seed=seed, steps=steps, jobs=jobs)
+        report = verify_netlists(targets, dsp=dsp, seed=seed, steps=steps, jobs=jobs)
+    else:
+        from .engine import verify as run
+
+        report = run(targets, seed=seed, steps=steps, jobs=jobs)
     if junit is not None:
         report.write_junit(junit)
-    _tell(report, target, save)
+    _tell(report, target, save, dsp=dsp)
     emit(report.to_json(), as_json=as_json)
     if report.mismatches:
         ctx.exit(1)
@@ -151,7 +171,7 @@ def _targets_of(target: Path, lanes: int, overflow: str) -> list[Any]:
     return list(specs.values())
 
 
-def _tell(report: Report, target: Path | None, save: Path | None) -> None:
+def _tell(report: Report, target: Path | None, save: Path | None, *, dsp: bool) -> None:
     """Say what was found, and how to see it again."""
     for warning in report.warnings:
         note(f"warning: {warning}")
@@ -167,15 +187,24 @@ def _tell(report: Report, target: Path | None, save: Path | None) -> None:
 
         path = save_failure(report.failures[0], save)
         where = f"{target} " if target is not None and target.suffix != ".onnx" else ""
-        note(f"replay: hwquant verify {where}--replay {path} --waves {path.with_suffix('.vcd')}")
+        level = f"--netlist {'--dsp ' if dsp else ''}" if report.flow else ""
+        waves = path.with_suffix(".vcd")
+        note(f"replay: hwquant verify {where}{level}--replay {path} --waves {waves}")
 
 
 def _replay(
-    ctx: click.Context, path: Path, target: Path | None, waves: Path | None, *, as_json: bool
+    ctx: click.Context,
+    path: Path,
+    target: Path | None,
+    waves: Path | None,
+    *,
+    netlist: bool,
+    dsp: bool,
+    as_json: bool,
 ) -> None:
     from .replay import replay
 
-    outcome = replay(path, folder=target, waves=waves)
+    outcome = replay(path, folder=target, waves=waves, netlist=netlist, dsp=dsp)
     emit(outcome.to_json(), as_json=as_json)
     if outcome.mismatches:
         ctx.exit(1)

@@ -79,16 +79,26 @@ def load_failure(path: str | Path) -> Failure:
 
 
 def replay(
-    path: str | Path, *, folder: str | Path | None = None, waves: str | Path | None = None
+    path: str | Path,
+    *,
+    folder: str | Path | None = None,
+    waves: str | Path | None = None,
+    netlist: bool = False,
+    dsp: bool = False,
 ) -> Replay:
     """Run the failing dot product in ``path`` on its kernel alone.
 
     The RTL is that in ``folder``, or else the library's for the same spec.  A fault that needs
     the dot product before it is replayed together with that one.  ``waves`` names a VCD file.
+    With ``netlist`` the mapped netlist is run (made with DSPs allowed if ``dsp``).
     Raises `InputError` for a bad file, `ToolError` when a tool is missing.
     """
     failure = load_failure(path)
     design = design_of_spec(failure.kernel.spec) if folder is None else _bundle(folder, failure)
+    if netlist:
+        from .gates import mapped
+
+        design = mapped(design, dsp=dsp)
     outcome = play(design, failure.rows, waves=waves)
     if not outcome.mismatches and failure.before:
         note("the dot product alone passes; replaying it after the one before")
