@@ -44,7 +44,7 @@ def wanted_ports(own: OwnModule) -> dict[str, tuple[str, int | None]]:
     ports[own.result] = ("output", spec.accumulator.width)
     if own.result_valid is not None:
         ports[own.result_valid] = ("output", 1)
-    return ports | {name: ("input", None) for name in own.tie}
+    return ports | dict.fromkeys(own.tie, ("input", None))
 
 
 def _operand(own: OwnModule, signal: str, names: tuple[str, ...], bits: int) -> list[str]:

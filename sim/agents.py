@@ -179,7 +179,7 @@ class Testbench:
         """Reset, drive ``rows``, and let the last results come out."""
         Clock(self._dut.clk_i, 2, "step").start(start_high=False)
         zeros = (0,) * self._kernel.spec.lanes
-        # Without a reset, it is a last beat that brings such a kernel to the start of a dot product.
+        # Without a reset, a last beat brings such a kernel to the start of a dot product.
         begin = ENABLE | RESET if self._kernel.control.reset != "none" else ENABLE | VALID | LAST
         self.driver.put((begin, zeros, zeros))
         await RisingEdge(self._dut.clk_i)

@@ -34,6 +34,9 @@ SHOWN = 3  # failing vectors printed in full
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--jobs", type=int, help="Simulators at a time (default: one per core).")
 @click.option("--junit", type=click.Path(path_type=Path), help="Write a JUnit XML file.")
+@click.option(
+    "--coverage", type=click.Path(path_type=Path), help="Write every kernel's coverage as JSON."
+)
 @click.option("--save", type=click.Path(path_type=Path), help="Where a failing vector is written.")
 @click.option("--replay", type=click.Path(path_type=Path), help="Run a saved failing vector again.")
 @click.option("--waves", type=click.Path(path_type=Path), help="With --replay: write a VCD file.")
@@ -58,6 +61,7 @@ def verify(
     seed: int,
     jobs: int | None,
     junit: Path | None,
+    coverage: Path | None,
     save: Path | None,
     replay: Path | None,
     waves: Path | None,
@@ -126,6 +130,8 @@ def verify(
         report = run(targets, seed=seed, steps=steps, jobs=jobs)
     if junit is not None:
         report.write_junit(junit)
+    if coverage is not None:
+        report.write_coverage(coverage)
     _tell(report, target, save, dsp=dsp)
     emit(report.to_json(), as_json=as_json)
     if report.mismatches:
@@ -177,6 +183,7 @@ def _tell(report: Report, target: Path | None, save: Path | None, *, dsp: bool) 
         note(f"warning: {warning}")
     for text in report.untested:
         note(f"not tested: {text}")
+    _tell_coverage(report.coverage()["missed"])
     if not report.mismatches:
         return
     note(f"{report.mismatches} results differ; the first:")
@@ -190,6 +197,14 @@ def _tell(report: Report, target: Path | None, save: Path | None, *, dsp: bool) 
         level = f"--netlist {'--dsp ' if dsp else ''}" if report.flow else ""
         waves = path.with_suffix(".vcd")
         note(f"replay: hwquant verify {where}{level}--replay {path} --waves {waves}")
+
+
+def _tell_coverage(missed: dict[str, list[str]]) -> None:
+    """Name the kernels that the stimulus did not take everywhere it could."""
+    for label, bins in list(missed.items())[:SHOWN]:
+        note(f"not covered: {label}: {', '.join(bins)} (more --steps may reach it)")
+    if len(missed) > SHOWN:
+        note(f"not covered: {len(missed) - SHOWN} more kernels; --coverage FILE.json lists them")
 
 
 def _replay(

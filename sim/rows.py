@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-
-from .kernels import Control, Kernel
+from .kernels import Kernel
 from .vectors import CLEAR, ENABLE, RESET, VALID, Codes, Pass
 
-__all__ = ["LAST", "Rows", "expected", "sentinel", "to_words", "word_to_int"]
+__all__ = ["LAST", "Rows", "beat_words", "expected", "sentinel", "to_words", "word_to_int"]
 
 LAST = 16  # control bit: the last beat of its dot product, for kernels that want to know
 
@@ -119,14 +118,22 @@ def word_to_int(row: NDArray[np.uint64]) -> int | None:
     return int.from_bytes(row.tobytes(), "little", signed=True)
 
 
-def expected(kernel: Kernel, block: Pass, rows: Rows) -> NDArray[np.uint64]:
-    """Return what every result row must hold, by `hwquant.mac.MacSpec.accumulate`."""
-    spec = kernel.spec
+def beat_words(kernel: Kernel, block: Pass) -> NDArray[np.uint64]:
+    """Return the accumulator after each sent beat, by `MacSpec.accumulate`, in words."""
     dots, beats, lanes = block.weight.shape
     flat = (dots, beats * lanes)
-    sums = spec.accumulate(block.weight.reshape(flat), block.act.reshape(flat))
+    sums = kernel.spec.accumulate(block.weight.reshape(flat), block.act.reshape(flat))
+    if block.beats == dots * beats:
+        return to_words(sums.ravel(), kernel.out_words)
+    return to_words(sums[block.dot_of_beat(), block.beat_in_dot()], kernel.out_words)
+
+
+def expected(
+    kernel: Kernel, block: Pass, rows: Rows, sums: NDArray[np.uint64] | None = None
+) -> NDArray[np.uint64]:
+    """Return what every result row must hold; ``sums`` are `beat_words`, if at hand."""
+    words = beat_words(kernel, block) if sums is None else sums
     result = sentinel(rows.enabled, kernel.out_words)
-    words = to_words(sums[block.dot_of_beat(), block.beat_in_dot()], kernel.out_words)
     if kernel.control.final:
         ends = _ends(block)
         result[rows.out_row[ends]] = words[ends]
