@@ -24,11 +24,18 @@ from hwquant.errors import ToolError
 
 from .sites import PACKING, Netlist, Resources, count_resources
 
-__all__ = ["flow", "run", "synthesize", "yosys_version"]
+__all__ = ["flow", "netlist", "run", "synthesize", "yosys_version"]
 
 FAMILY: Final = "xcup"
 APART: Final = ("hq_mul", "hq_add")
 _CACHE: Final = "synth"
+_NETLISTS: Final = "netlists"
+_WRITE_VERILOG: Final = """delete t:$scopeinfo
+select -assert-none t:$*
+opt_clean -purge
+write_verilog -noattr netlist.v
+"""
+"""What is left unmapped would become an expression, and nothing would be proved of the mapping."""
 
 
 def yosys_version() -> str:
@@ -124,3 +131,21 @@ def synthesize(sources: Mapping[str, str], top: str, *, dsp: bool = False) -> Re
         cache.store_json(_CACHE, key, resources.to_json())
         return resources
     return Resources(**stored)
+
+
+def netlist(sources: Mapping[str, str], top: str, *, dsp: bool = False) -> str:
+    """Return module ``top`` of ``sources`` mapped to the device, as Verilog: one flat module.
+
+    It is what `synthesize` counts: same sources, same script.  The text is cached under the same
+    things.  ``hw.cells`` holds the models of the cells in it.
+
+    Raises `ToolError` when Yosys is missing, refuses the sources or leaves something unmapped,
+    `CacheError` for a damaged cache entry.
+    """
+    script = _script(list(sources), top, dsp=dsp) + _WRITE_VERILOG
+    key = cache.content_key(dict(sources), top, script, flow(dsp=dsp))
+    stored = cache.load_json(_NETLISTS, key)
+    if stored is None:
+        stored = run(script, sources, "netlist.v")
+        cache.store_json(_NETLISTS, key, stored)
+    return str(stored)

@@ -113,7 +113,8 @@ class MacSpec:
         """Return the exact products, elementwise with broadcasting; int64 or Python integers."""
         w, a = codec_np.decode(self.weight, weight_codes), codec_np.decode(self.act, act_codes)
         dtype = codec_np.integer_dtype(max(map(abs, product_range(self.weight, self.act))))
-        product: NDArray[Any] = w.astype(dtype) * a.astype(dtype)
+        # One code of a wide format decodes to a plain Python integer, not to an array.
+        product: NDArray[Any] = np.asarray(np.asarray(w, dtype) * np.asarray(a, dtype))
         return product
 
     def accumulate(self, weight_codes: ArrayLike, act_codes: ArrayLike) -> NDArray[Any]:

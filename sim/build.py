@@ -8,11 +8,13 @@ public, which costs two orders of magnitude in compile time; its runner starts w
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -35,6 +37,8 @@ VERILATE_FLAGS = (
     "--x-initial", "unique", "--output-split", "0", "--output-split-cfuncs", "300",
 )  # fmt: skip
 SEAL = "seal"
+UNFINISHED = ".build-"
+STALE_SECONDS = 86_400  # no build takes a day
 HEADER = "runtime.h"
 PRECOMPILED = """#include "verilated.h"
 #include "verilated_dpi.h"
@@ -63,12 +67,12 @@ def _digest(folder: Path) -> str:
 
 def _intact(folder: Path) -> bool:
     """Say whether a cached build is what was stored; a damaged one is rebuilt, with a note."""
-    if not folder.is_dir():
+    if not os.path.lexists(folder):
         return False
     try:
-        if (folder / SEAL).read_text() == _digest(folder):
+        if (folder / SEAL).read_bytes() == _digest(folder).encode():
             return True
-    except OSError:
+    except OSError:  # no folder, no seal, or a file that cannot be read
         pass
     note(f"cached build {folder} is damaged; building it again")
     return False
@@ -85,25 +89,50 @@ def _entry(kind: str, key: str, make: Callable[[Path], None]) -> Path:
         return folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=".", dir=folder.parent))
+        _sweep(folder.parent)
+        temporary = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=folder.parent))
     except OSError as error:
-        raise CacheError(
-            f"cache folder {folder.parent} cannot be written ({error.strerror or error}); "
-            "set HWQUANT_CACHE to a folder you may write to"
-        ) from error
+        raise _unwritable(folder.parent, error) from error
     try:
         make(temporary)
         (temporary / SEAL).write_text(_digest(temporary))
-        if folder.is_dir() and not _intact(folder):
-            shutil.rmtree(folder, ignore_errors=True)
-        try:
-            temporary.rename(folder)
-        except OSError as error:
-            if not _intact(folder):
-                raise CacheError(f"cached build {folder} cannot be stored ({error})") from error
+        _put(temporary, folder)
+    except OSError as error:
+        raise _unwritable(folder.parent, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return folder
+
+
+def _put(finished: Path, folder: Path) -> None:
+    """Rename a finished build into place, unless another process was first."""
+    if os.path.lexists(folder) and not _intact(folder):
+        aside = finished.with_name(f"{finished.name}-damaged")
+        folder.rename(aside)
+        if aside.is_dir():
+            shutil.rmtree(aside, ignore_errors=True)
+        else:
+            aside.unlink()
+    try:
+        finished.rename(folder)
+    except OSError:
+        if not _intact(folder):
+            raise
+
+
+def _sweep(parent: Path) -> None:
+    """Remove what builds that were killed long ago left behind."""
+    for left in parent.glob(f"{UNFINISHED}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > STALE_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def _unwritable(folder: Path, error: OSError) -> CacheError:
+    return CacheError(
+        f"cache folder {folder} cannot be written ({error.strerror or error}); "
+        "set HWQUANT_CACHE to a folder you may write to, with space left"
+    )
 
 
 def _runtime(tools: Toolchain, *, trace: bool) -> Path:

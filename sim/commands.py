@@ -27,13 +27,20 @@ SHOWN = 3  # failing vectors printed in full
 @kernel_options
 @click.option("--all-pairs", is_flag=True, help="All 1089 pairs of int3..8 and ExMy of 3..8 bits.")
 @click.option("--unsigned", is_flag=True, help="With --all-pairs: unsigned activations.")
+@click.option("--sample", type=int, metavar="N", help="With --all-pairs: N kernels, by --seed.")
+@click.option("--netlist", is_flag=True, help="Verify the mapped netlist (Yosys), not the RTL.")
+@click.option("--dsp", is_flag=True, help="With --netlist: let the mapping use DSP blocks.")
 @click.option("--steps", type=int, default=65_536, show_default=True, help="Accumulator steps.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--jobs", type=int, help="Simulators at a time (default: one per core).")
 @click.option("--junit", type=click.Path(path_type=Path), help="Write a JUnit XML file.")
+@click.option(
+    "--coverage", type=click.Path(path_type=Path), help="Write every kernel's coverage as JSON."
+)
 @click.option("--save", type=click.Path(path_type=Path), help="Where a failing vector is written.")
 @click.option("--replay", type=click.Path(path_type=Path), help="Run a saved failing vector again.")
 @click.option("--waves", type=click.Path(path_type=Path), help="With --replay: write a VCD file.")
+@click.option("--template", is_flag=True, help="Print a commented TOML for a module of your own.")
 @json_option
 @click.pass_context
 def verify(
@@ -47,19 +54,25 @@ def verify(
     overflow: str,
     all_pairs: bool,
     unsigned: bool,
+    sample: int | None,
+    netlist: bool,
+    dsp: bool,
     steps: int,
     seed: int,
     jobs: int | None,
     junit: Path | None,
+    coverage: Path | None,
     save: Path | None,
     replay: Path | None,
     waves: Path | None,
+    template: bool,
     as_json: bool,
 ) -> None:
     """Prove kernels bit-exact: Verilator and cocotb against the reference arithmetic.
 
-    TARGET is a folder written by `hwquant rtl` (its files are verified as they are now), or a
-    QONNX file (the kernels of all its layers, with --lanes and --overflow).
+    TARGET is a folder written by `hwquant rtl` (its files are verified as they are now), a
+    QONNX file (the kernels of all its layers, with --lanes and --overflow), or a TOML file that
+    describes a MAC module of your own (--template prints one).
     Exit code 1 when any result differs.
 
     \b
@@ -67,22 +80,39 @@ def verify(
       hwquant verify rtl/
       hwquant verify --weight e2m1 --act int8 --lanes 16 --length 256
       hwquant verify --all-pairs --junit verify.xml
+      hwquant verify --weight int8 --act int8 --netlist --dsp
+      hwquant verify mymac.toml
       hwquant verify rtl/ --replay failure.json --waves failure.vcd
     """
+    if template:
+        from .own_template import TEMPLATE
+
+        click.echo(TEMPLATE, nl=False)
+        return
     given = [target is not None, weight is not None or act is not None, all_pairs]
     if replay is not None:
-        _replay(ctx, replay, target, waves, as_json=as_json)
+        _replay(ctx, replay, target, waves, netlist=netlist, dsp=dsp, as_json=as_json)
         return
     if sum(given) != 1:
-        raise InputError("give one of: a folder or QONNX file, --weight and --act, --all-pairs")
+        raise InputError(
+            "give one of: a folder, QONNX or TOML file, --weight and --act, --all-pairs"
+        )
     if unsigned and not all_pairs:
         raise InputError("--unsigned goes with --all-pairs; else name the format, e.g. --act uint4")
+    if sample is not None and not all_pairs:
+        raise InputError("--sample goes with --all-pairs")
+    if dsp and not netlist:
+        raise InputError("--dsp goes with --netlist: RTL is the same with and without DSP blocks")
     if waves is not None:
         raise InputError("--waves goes with --replay FILE")
     if all_pairs:
         from .pairs import all_pairs as pairs
 
         targets: list[Any] = list(pairs(unsigned=unsigned))
+        if sample is not None:
+            from .gates import sample as choose
+
+            targets = choose(targets, sample, seed)
     elif target is not None:
         _refuse_options(ctx, target)
         targets = _targets_of(target, lanes, overflow)
@@ -90,12 +120,19 @@ def verify(
         if weight is None or act is None:
             raise InputError("--weight and --act go together")
         targets = [spec_from_options(weight, act, lanes, length, acc, overflow)]
-    from .engine import verify as run
+    if netlist:
+        from .gates import verify_netlists
 
-    report = run(targets, seed=seed, steps=steps, jobs=jobs)
+        report = verify_netlists(targets, dsp=dsp, seed=seed, steps=steps, jobs=jobs)
+    else:
+        from .engine import verify as run
+
+        report = run(targets, seed=seed, steps=steps, jobs=jobs)
     if junit is not None:
         report.write_junit(junit)
-    _tell(report, target, save)
+    if coverage is not None:
+        report.write_coverage(coverage)
+    _tell(report, target, save, dsp=dsp)
     emit(report.to_json(), as_json=as_json)
     if report.mismatches:
         ctx.exit(1)
@@ -104,7 +141,7 @@ def verify(
 def _refuse_options(ctx: click.Context, target: Path) -> None:
     """Refuse options that say otherwise than ``target`` does."""
     fixed = ["weight", "act", "length", "acc"]
-    if target.is_dir():
+    if target.is_dir() or target.suffix == ".toml":
         fixed += ["lanes", "overflow"]
     default = click.core.ParameterSource.DEFAULT
     given = [f"--{name}" for name in fixed if ctx.get_parameter_source(name) != default]
@@ -128,18 +165,25 @@ def _targets_of(target: Path, lanes: int, overflow: str) -> list[Any]:
             ) from error
     if not target.exists():
         raise InputError(f"{target} does not exist; give a folder written by hwquant rtl")
+    if target.suffix == ".toml":
+        return [target]
     if target.suffix != ".onnx":
-        raise InputError(f"{target} is neither a folder written by hwquant rtl nor a .onnx file")
+        raise InputError(
+            f"{target} is neither a folder written by hwquant rtl nor a .onnx or .toml file"
+        )
     from hwquant.graph import load
 
     specs, _ = layer_specs(load(target).workload().layers, lanes=lanes, overflow=overflow)
     return list(specs.values())
 
 
-def _tell(report: Report, target: Path | None, save: Path | None) -> None:
+def _tell(report: Report, target: Path | None, save: Path | None, *, dsp: bool) -> None:
     """Say what was found, and how to see it again."""
     for warning in report.warnings:
         note(f"warning: {warning}")
+    for text in report.untested:
+        note(f"not tested: {text}")
+    _tell_coverage(report.coverage()["missed"])
     if not report.mismatches:
         return
     note(f"{report.mismatches} results differ; the first:")
@@ -149,16 +193,33 @@ def _tell(report: Report, target: Path | None, save: Path | None) -> None:
         from .replay import save_failure
 
         path = save_failure(report.failures[0], save)
-        where = f"{target} " if target is not None and target.is_dir() else ""
-        note(f"replay: hwquant verify {where}--replay {path} --waves {path.with_suffix('.vcd')}")
+        where = f"{target} " if target is not None and target.suffix != ".onnx" else ""
+        level = f"--netlist {'--dsp ' if dsp else ''}" if report.flow else ""
+        waves = path.with_suffix(".vcd")
+        note(f"replay: hwquant verify {where}{level}--replay {path} --waves {waves}")
+
+
+def _tell_coverage(missed: dict[str, list[str]]) -> None:
+    """Name the kernels that the stimulus did not take everywhere it could."""
+    for label, bins in list(missed.items())[:SHOWN]:
+        note(f"not covered: {label}: {', '.join(bins)} (more --steps may reach it)")
+    if len(missed) > SHOWN:
+        note(f"not covered: {len(missed) - SHOWN} more kernels; --coverage FILE.json lists them")
 
 
 def _replay(
-    ctx: click.Context, path: Path, target: Path | None, waves: Path | None, *, as_json: bool
+    ctx: click.Context,
+    path: Path,
+    target: Path | None,
+    waves: Path | None,
+    *,
+    netlist: bool,
+    dsp: bool,
+    as_json: bool,
 ) -> None:
     from .replay import replay
 
-    outcome = replay(path, folder=target, waves=waves)
+    outcome = replay(path, folder=target, waves=waves, netlist=netlist, dsp=dsp)
     emit(outcome.to_json(), as_json=as_json)
     if outcome.mismatches:
         ctx.exit(1)

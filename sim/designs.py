@@ -18,7 +18,7 @@ from hwquant.mac import MacSpec
 
 from .kernels import Design, Kernel
 
-__all__ = ["design_of_bundle", "design_of_spec", "designs_of_specs"]
+__all__ = ["design_of_bundle", "design_of_spec", "design_of_target", "designs_of_specs"]
 
 FARM_KERNELS = 100  # beyond this the compile time of one farm grows faster than its size
 FARM_LANES = 512
@@ -88,6 +88,19 @@ def design_of_bundle(bundle: Bundle | str | Path) -> tuple[Design, list[str]]:
         if hashlib.sha256(raw).hexdigest() != hashes.get(name):
             warnings.append(f"{folder / name} differs from what was generated")
     return Design((kernel,), sources, str(folder)), warnings
+
+
+def design_of_target(target: Bundle | str | Path) -> tuple[Design, list[str], tuple[str, ...]]:
+    """Return the design of a bundle or of an own module's TOML, its warnings, what is untested.
+
+    Raises what `design_of_bundle` and `sim.own_design.design_of_own` raise.
+    """
+    if not isinstance(target, Bundle) and Path(target).suffix == ".toml":
+        from .own_design import design_of_own
+
+        design, untested = design_of_own(target)
+        return design, [], untested
+    return *design_of_bundle(target), ()
 
 
 def _manifest(folder: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
 from pathlib import Path
 
 from hw.manifest import Bundle
@@ -17,7 +18,7 @@ from hwquant.progress import track
 
 from . import farm_top
 from .build import simulator
-from .designs import design_of_bundle, designs_of_specs
+from .designs import design_of_target, designs_of_specs
 from .kernels import Design
 from .report import KernelResult, Report
 from .runner import run_cocotb, scratch
@@ -39,14 +40,15 @@ def verify(
     """Verify kernels bit for bit against `hwquant.mac.MacSpec.accumulate`, in Verilator.
 
     A target is a spec (its kernel is generated from the library), a bundle, or the folder of a
-    bundle (the RTL files in that folder are what is verified).  Every pair of codes is applied to
-    every lane, then at least ``steps`` accumulator steps of corner and random streams.
+    bundle (the RTL files in that folder are what is verified), or the TOML of a module of your own
+    (`sim.own`).  Every pair of codes is applied to every lane, then at least ``steps`` accumulator
+    steps of corner and random streams.
 
     >>> report = verify(MacSpec("e2m1", "int4", lanes=4, length=64))  # doctest: +SKIP
     >>> report.raise_for_mismatch()  # doctest: +SKIP
 
     Raises `ToolError` when Verilator or the compiler is missing or refuses the RTL, `InputError`
-    for a folder that holds no kernel.
+    for a folder that holds no kernel or a TOML that does not fit its module.
     """
     listed = [targets] if isinstance(targets, MacSpec | Bundle | str | Path) else list(targets)
     if not listed:
@@ -54,12 +56,15 @@ def verify(
     specs = [target for target in listed if isinstance(target, MacSpec)]
     folders = [target for target in listed if not isinstance(target, MacSpec)]
     warnings: list[str] = []
+    untested: list[str] = []
     designs = list(designs_of_specs(specs))
     for folder in folders:
-        design, found = design_of_bundle(folder)
+        design, found, left = design_of_target(folder)
         designs.append(design)
         warnings += found
-    return verify_designs(designs, seed=seed, steps=steps, jobs=jobs, warnings=warnings)
+        untested += left
+    report = verify_designs(designs, seed=seed, steps=steps, jobs=jobs, warnings=warnings)
+    return replace(report, untested=tuple(untested))
 
 
 def verify_designs(

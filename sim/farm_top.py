@@ -60,6 +60,7 @@ def _instance(index: int, kernel: Kernel) -> str:
         fetch = f"      row_q <= hq_get_{kernel.row_words}({index});"
     else:
         fetch = f"      hq_get_{kernel.row_words}({index}, next);\n      row_q <= next;"
+    last = " .last_i(row_q[4])," if kernel.control.last else ""
     next_row = "" if kernel.row_words <= 2 else f"    bit [{rows - 1}:0] next;\n"
     return f"""
   // {kernel.label}
@@ -76,7 +77,7 @@ def _instance(index: int, kernel: Kernel) -> str:
     end
 
     {kernel.name} u_kernel (
-      .clk_i, .rst_i(row_q[3]), .en_i(row_q[0]), .valid_i(row_q[1]), .clear_i(row_q[2]),
+      .clk_i, .rst_i(row_q[3]), .en_i(row_q[0]), .valid_i(row_q[1]), .clear_i(row_q[2]),{last}
       .weight_i(weight), .act_i(act), .valid_o(valid), .acc_o(acc)
     );
 

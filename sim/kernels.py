@@ -4,22 +4,48 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from hw.manifest import spec_from_json, spec_to_json
 from hwquant.mac import MacSpec
 
-__all__ = ["Design", "Kernel"]
+__all__ = ["Control", "Design", "Kernel"]
+
+
+@dataclass(frozen=True)
+class Control:
+    """What a kernel's ports let a testbench do; the library's kernels allow everything.
+
+    ``enable``: it can be frozen; ``valid``: there can be cycles without a beat; ``reset`` is
+    ``"sync"``, ``"async"`` or ``"none"``; ``bubble``: a cycle without a beat must come before each
+    dot product; ``last``: port ``last_i`` marks the last beat of a dot product; ``final``: only
+    that last beat has a result.
+    """
+
+    enable: bool = True
+    valid: bool = True
+    reset: str = "sync"
+    bubble: bool = False
+    last: bool = False
+    final: bool = False
+
+
+LIBRARY = Control()
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """One generated top: ``name`` is its module, ``latency`` its enabled cycles to a result."""
+    """One top: ``name`` is its module, ``latency`` its enabled cycles to a result.
+
+    ``title`` is what reports call it, by default its name.
+    """
 
     spec: MacSpec
     name: str
     latency: int
+    control: Control = LIBRARY
+    title: str = ""
 
     @property
     def row_words(self) -> int:
@@ -39,18 +65,27 @@ class Kernel:
         """Say in words which kernel this is."""
         spec = self.spec
         return (
-            f"{self.name}: {spec.weight} x {spec.act}, {spec.lanes} lanes, "
+            f"{self.title or self.name}: {spec.weight} x {spec.act}, {spec.lanes} lanes, "
             f"{spec.accumulator.width}-bit accumulator, {spec.overflow}"
         )
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON-able data; `from_json` reads it back."""
-        return {"spec": spec_to_json(self.spec), "name": self.name, "latency": self.latency}
+        record = {"spec": spec_to_json(self.spec), "name": self.name, "latency": self.latency}
+        if self.control != LIBRARY:
+            record["control"] = asdict(self.control)
+        return record | ({"title": self.title} if self.title else {})
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Kernel:
         """Rebuild a kernel from `to_json`."""
-        return cls(spec_from_json(record["spec"]), record["name"], record["latency"])
+        return cls(
+            spec_from_json(record["spec"]),
+            record["name"],
+            record["latency"],
+            Control(**record.get("control", {})),
+            record.get("title", ""),
+        )
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from hwquant.errors import HwquantError, InputError, ToolError
 from hwquant.progress import note
 
 from .build import simulator
-from .designs import design_of_bundle, design_of_spec
+from .designs import design_of_spec, design_of_target
 from .kernels import Design, Kernel
 from .report import Failure
 from .runner import run_cocotb, scratch
@@ -79,16 +79,26 @@ def load_failure(path: str | Path) -> Failure:
 
 
 def replay(
-    path: str | Path, *, folder: str | Path | None = None, waves: str | Path | None = None
+    path: str | Path,
+    *,
+    folder: str | Path | None = None,
+    waves: str | Path | None = None,
+    netlist: bool = False,
+    dsp: bool = False,
 ) -> Replay:
     """Run the failing dot product in ``path`` on its kernel alone.
 
     The RTL is that in ``folder``, or else the library's for the same spec.  A fault that needs
     the dot product before it is replayed together with that one.  ``waves`` names a VCD file.
+    With ``netlist`` the mapped netlist is run (made with DSPs allowed if ``dsp``).
     Raises `InputError` for a bad file, `ToolError` when a tool is missing.
     """
     failure = load_failure(path)
     design = design_of_spec(failure.kernel.spec) if folder is None else _bundle(folder, failure)
+    if netlist:
+        from .gates import mapped
+
+        design = mapped(design, dsp=dsp)
     outcome = play(design, failure.rows, waves=waves)
     if not outcome.mismatches and failure.before:
         note("the dot product alone passes; replaying it after the one before")
@@ -97,7 +107,7 @@ def replay(
 
 
 def _bundle(folder: str | Path, failure: Failure) -> Design:
-    design, warnings = design_of_bundle(folder)
+    design, warnings, _ = design_of_target(folder)
     for warning in warnings:
         note(f"warning: {warning}")
     if design.kernels[0].spec != failure.kernel.spec:
@@ -112,6 +122,7 @@ def play(design: Design, rows: Sequence[Row], *, waves: str | Path | None = None
     """Play ``rows`` (control bits, weight codes, activation codes) through the one kernel."""
     kernel = design.kernels[0]
     ports = "clk_i", "rst_i", "en_i", "valid_i", "clear_i", "weight_i", "act_i", "valid_o", "acc_o"
+    ports += ("last_i",) if kernel.control.last else ()
     lines = [f'public_flat_rw -module "{kernel.name}" -var "{port}"' for port in ports]
     build = simulator(
         design.sources,

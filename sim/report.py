@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -13,6 +14,7 @@ from hwquant import atomic, codec
 from hwquant.errors import HwquantError
 from hwquant.mac import MacSpec
 
+from .coverage import Bin, summary
 from .kernels import Kernel
 
 __all__ = ["Failure", "KernelResult", "MismatchError", "Report"]
@@ -95,6 +97,7 @@ class KernelResult:
     mismatches: int
     rails: int
     failures: tuple[Failure, ...] = ()
+    coverage: Mapping[str, Bin] = field(default_factory=dict, repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON-able data; `from_json` reads it back."""
@@ -105,6 +108,7 @@ class KernelResult:
             "mismatches": self.mismatches,
             "rails": self.rails,
             "failures": [failure.to_json() for failure in self.failures],
+            "coverage": {name: part.to_json() for name, part in self.coverage.items()},
         }
 
     @classmethod
@@ -117,6 +121,7 @@ class KernelResult:
             record["mismatches"],
             record["rails"],
             tuple(Failure.from_json(failure) for failure in record["failures"]),
+            {name: Bin(*part) for name, part in record.get("coverage", {}).items()},
         )
 
 
@@ -125,13 +130,16 @@ class Report:
     """All kernels of one verification, with its seed and its wall time in seconds.
 
     ``warnings`` says what else was found, for example a source file that differs from its
-    manifest.
+    manifest; ``untested`` what the ports of an own module leave no way to test; ``flow`` how the
+    netlists were made that were verified instead of the RTL (empty for RTL).
     """
 
     results: tuple[KernelResult, ...] = field(repr=False)
     seed: int
     seconds: float
     warnings: tuple[str, ...] = ()
+    untested: tuple[str, ...] = ()
+    flow: str = ""
 
     @property
     def kernels(self) -> int:
@@ -158,6 +166,36 @@ class Report:
         """The first failing vectors of each kernel."""
         return tuple(failure for result in self.results for failure in result.failures)
 
+    def coverage(self) -> dict[str, Any]:
+        """Return bins hit and possible over all kernels, and those missed, by kernel."""
+        return summary(self._tables())
+
+    def _tables(self) -> dict[str, Mapping[str, Bin]]:
+        """Return the coverage of each kernel by its label, numbered where labels repeat."""
+        tables: dict[str, Mapping[str, Bin]] = {}
+        for result in self.results:
+            label, number = result.kernel.label, 1
+            while label in tables:
+                number += 1
+                label = f"{result.kernel.label} ({number})"
+            tables[label] = result.coverage
+        return tables
+
+    def write_coverage(self, path: str | Path) -> None:
+        """Write the table of every kernel as JSON: bin to count and need; whole or not at all.
+
+        A count is null where formats, ports or the distance of the rails make it impossible.
+        """
+        kernels = {
+            label: {
+                name: {"count": part.count, "need": part.need, "hit": part.hit}
+                for name, part in bins.items()
+            }
+            for label, bins in self._tables().items()
+        }
+        record = {"seed": self.seed, **self.coverage(), "kernels": kernels}
+        atomic.write_text(path, json.dumps(record, indent=1) + "\n")
+
     def raise_for_mismatch(self) -> None:
         """Raise `MismatchError` describing the first failing vector, if there is one."""
         if self.mismatches:
@@ -177,6 +215,10 @@ class Report:
             "seconds": round(self.seconds, 2),
             "seed": self.seed,
             "warnings": list(self.warnings),
+            "untested": list(self.untested),
+            "coverage": self.coverage(),
+            "level": "netlist" if self.flow else "rtl",
+            "flow": self.flow,
         }
 
     def write_junit(self, path: str | Path) -> None:
@@ -191,12 +233,17 @@ class Report:
             time=f"{self.seconds:.2f}",
         )
         properties = ET.SubElement(suite, "properties")
-        for key, value in self.to_json().items():
+        facts = self.to_json()
+        covered = facts.pop("coverage")
+        facts |= {f"coverage.{key}": covered[key] for key in ("bins_hit", "bins_possible")}
+        for key, value in facts.items():
             ET.SubElement(properties, "property", name=key, value=str(value))
         for result in self.results:
             case = ET.SubElement(
                 suite, "testcase", classname="hwquant.verify", name=result.kernel.label, time="0"
             )
+            if result.coverage:
+                _junit_coverage(case, result)
             if result.mismatches:
                 text = "\n".join(failure.describe() for failure in result.failures)
                 failure = ET.SubElement(
@@ -206,6 +253,18 @@ class Report:
         ET.indent(suite)
         body = ET.tostring(suite, encoding="unicode")
         atomic.write_text(path, f'<?xml version="1.0" encoding="UTF-8"?>\n{body}\n')
+
+
+def _junit_coverage(case: ET.Element, result: KernelResult) -> None:
+    """Add how many possible bins a kernel hit, and which it missed, as properties of its case."""
+    covered = summary({"": result.coverage})
+    properties = ET.SubElement(case, "properties")
+    values = {
+        "coverage": f"{covered['bins_hit']} of {covered['bins_possible']} bins",
+        "missed": ", ".join(covered["missed"].get("", [])),
+    }
+    for name, value in values.items():
+        ET.SubElement(properties, "property", name=name, value=value)
 
 
 def _pair(spec: MacSpec) -> MacSpec:
@@ -223,4 +282,6 @@ def merge(reports: Sequence[Report], seconds: float) -> Report:
         reports[0].seed,
         seconds,
         tuple(text for report in reports for text in report.warnings),
+        tuple(text for report in reports for text in report.untested),
+        "; ".join(dict.fromkeys(report.flow for report in reports if report.flow)),
     )

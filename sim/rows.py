@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hwquant.formats import Format
-
 from .kernels import Kernel
 from .vectors import CLEAR, ENABLE, RESET, VALID, Codes, Pass
 
-__all__ = ["Rows", "expected", "sentinel", "to_words", "word_to_int"]
+__all__ = ["LAST", "Rows", "beat_words", "expected", "sentinel", "to_words", "word_to_int"]
+
+LAST = 16  # control bit: the last beat of its dot product, for kernels that want to know
 
 SENTINEL = np.uint64(1 << 63)
 # Beats in flight when a reset of one cycle comes, itself with a beat that must be ignored.
@@ -44,20 +44,28 @@ class Rows:
     @classmethod
     def of(cls, kernel: Kernel, block: Pass, rng: np.random.Generator) -> Rows:
         """Lay out ``block``; ``rng`` places the gaps and fills them with legal codes."""
-        spec, beats = kernel.spec, block.beats
-        first = PREAMBLE.size if block.reset else 0
+        spec, beats, control_of = kernel.spec, block.beats, kernel.control
+        first = PREAMBLE.size if block.reset and control_of.reset != "none" else 0
         beat_row = np.arange(first, first + beats, dtype=np.int32)
-        if block.gaps:
+        position = block.beat_in_dot()
+        extra = np.zeros(beats, np.int64)
+        if block.gaps and (control_of.enable or control_of.valid):
             extra = rng.integers(1, 4, beats) * (rng.random(beats) < 0.15)
+        if control_of.bubble:
+            extra[position == 0] += 1
+        if extra.any():
             beat_row += np.cumsum(extra, dtype=np.int32)
         count = int(beat_row[-1]) + 1
         data = np.zeros((count, 4 * kernel.row_words), np.uint8)
         control = np.zeros(count, np.uint8)
         if count > beats:
-            _fill_gaps(control, data[:, 1 : 1 + 2 * spec.lanes], spec.weight, spec.act, rng)
+            _fill_gaps(control, data[:, 1 : 1 + 2 * spec.lanes], kernel, rng)
         control[:first] = PREAMBLE[:first]
-        position = block.beat_in_dot()
+        if control_of.bubble:
+            control[beat_row[position == 0] - 1] = ENABLE
         control[beat_row] = ENABLE | VALID | np.where(position == 0, CLEAR, 0).astype(np.uint8)
+        if control_of.last:
+            control[beat_row[_ends(block)]] |= LAST
         dot = block.dot_of_beat()
         data[:, 0] = control
         data[beat_row, 1 : 1 + spec.lanes] = block.weight[dot, position]
@@ -66,16 +74,23 @@ class Rows:
         return cls(data, beat_row, out_row[beat_row] - 1, int(out_row[-1]), first)
 
 
-def _fill_gaps(
-    control: Codes, codes: Codes, weight: Format, act: Format, rng: np.random.Generator
-) -> None:
+def _ends(block: Pass) -> NDArray[np.int64]:
+    """Return the last beat of each dot product."""
+    return np.cumsum(block.length) - 1
+
+
+def _fill_gaps(control: Codes, codes: Codes, kernel: Kernel, rng: np.random.Generator) -> None:
     """Make every row a gap: enabled without valid, or not enabled; all else random."""
-    lanes = codes.shape[1] // 2
-    for part, fmt in ((codes[:, :lanes], weight), (codes[:, lanes:], act)):
+    can, lanes = kernel.control, kernel.spec.lanes
+    for part, fmt in ((codes[:, :lanes], kernel.spec.weight), (codes[:, lanes:], kernel.spec.act)):
         every = np.array(fmt.codes, np.uint8)
         part[...] = every[rng.integers(0, every.size, part.shape, np.uint16)]
     noise = rng.integers(0, 8, control.size, np.uint8)
-    control[...] = np.where(noise & ENABLE, ENABLE | noise & CLEAR, noise & (VALID | CLEAR))
+    idle, frozen = ENABLE | noise & CLEAR, noise & (VALID | CLEAR)
+    if can.enable and can.valid:
+        control[...] = np.where(noise & ENABLE, idle, frozen)
+    else:
+        control[...] = frozen if can.enable else idle
 
 
 def sentinel(rows: int, words: int) -> NDArray[np.uint64]:
@@ -103,16 +118,27 @@ def word_to_int(row: NDArray[np.uint64]) -> int | None:
     return int.from_bytes(row.tobytes(), "little", signed=True)
 
 
-def expected(kernel: Kernel, block: Pass, rows: Rows) -> NDArray[np.uint64]:
-    """Return what every result row must hold, by `hwquant.mac.MacSpec.accumulate`."""
-    spec = kernel.spec
+def beat_words(kernel: Kernel, block: Pass) -> NDArray[np.uint64]:
+    """Return the accumulator after each sent beat, by `MacSpec.accumulate`, in words."""
     dots, beats, lanes = block.weight.shape
     flat = (dots, beats * lanes)
-    sums = spec.accumulate(block.weight.reshape(flat), block.act.reshape(flat))
+    sums = kernel.spec.accumulate(block.weight.reshape(flat), block.act.reshape(flat))
+    if block.beats == dots * beats:
+        return to_words(sums.ravel(), kernel.out_words)
+    return to_words(sums[block.dot_of_beat(), block.beat_in_dot()], kernel.out_words)
+
+
+def expected(
+    kernel: Kernel, block: Pass, rows: Rows, sums: NDArray[np.uint64] | None = None
+) -> NDArray[np.uint64]:
+    """Return what every result row must hold; ``sums`` are `beat_words`, if at hand."""
+    words = beat_words(kernel, block) if sums is None else sums
     result = sentinel(rows.enabled, kernel.out_words)
-    result[rows.out_row] = to_words(
-        sums[block.dot_of_beat(), block.beat_in_dot()], kernel.out_words
-    )
+    if kernel.control.final:
+        ends = _ends(block)
+        result[rows.out_row[ends]] = words[ends]
+        return result
+    result[rows.out_row] = words
     if rows.first:
         _expect_preamble(kernel, rows, result)
     return result
@@ -121,7 +147,8 @@ def expected(kernel: Kernel, block: Pass, rows: Rows) -> NDArray[np.uint64]:
 def _expect_preamble(kernel: Kernel, rows: Rows, result: NDArray[np.uint64]) -> None:
     """Beats before the reset show their result only if it came out before the reset."""
     reset = int(np.argmax(PREAMBLE & RESET != 0))
-    seen = max(reset - kernel.latency + 1, 0)
+    # An asynchronous reset takes away the result of the very cycle in which it comes.
+    seen = max(reset - kernel.latency + (kernel.control.reset != "async"), 0)
     if not seen:
         return
     lanes = kernel.spec.lanes

@@ -20,11 +20,12 @@ import numpy as np
 from cocotb.clock import Clock
 from cocotb.triggers import Timer
 
-from sim.compare import MAX_FAILURES, failures, rails
+from sim.compare import MAX_FAILURES, failures
+from sim.coverage import Counter
 from sim.kernels import Kernel
 from sim.report import KernelResult
-from sim.rows import Rows, expected, sentinel
-from sim.vectors import ENABLE, RESET, Pass, generator, product_passes, stream_passes
+from sim.rows import LAST, Rows, beat_words, expected, sentinel
+from sim.vectors import ENABLE, RESET, VALID, Pass, generator, product_passes, stream_passes
 
 JOB = json.loads(Path(os.environ["HWQUANT_JOB"]).read_text())
 KERNELS = [Kernel.from_json(record) for record in JOB["kernels"]]
@@ -64,19 +65,27 @@ class Ports:
 class Tally:
     """Counts of one kernel, kept over all its passes."""
 
-    def __init__(self) -> None:
-        self.products = self.steps = self.mismatches = self.rails = 0
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self.products = self.steps = self.mismatches = 0
         self.failures: list[Any] = []
+        self.coverage = Counter(kernel)
 
-    def result(self, kernel: Kernel) -> KernelResult:
+    def result(self) -> KernelResult:
         """Return the counts as a result."""
         return KernelResult(
-            kernel, self.products, self.steps, self.mismatches, self.rails, tuple(self.failures)
+            self._kernel,
+            self.products,
+            self.steps,
+            self.mismatches,
+            self.coverage.at_a_rail,
+            tuple(self.failures),
+            self.coverage.bins(),
         )
 
 
 PORTS = Ports()
-TALLIES = [Tally() for _ in KERNELS]
+TALLIES = [Tally(kernel) for kernel in KERNELS]
 
 
 async def cycles(count: int) -> None:
@@ -90,6 +99,8 @@ async def power_up() -> None:
     for index, kernel in enumerate(KERNELS):
         data = np.zeros((longest, 4 * kernel.row_words), np.uint8)
         data[:, 0] = ENABLE | RESET
+        if kernel.control.last:  # without a reset, a last beat brings it to a start
+            data[0, 0] |= VALID | LAST
         PORTS.bind(index, data, sentinel(0, kernel.out_words))
     await cycles(2 * longest)
 
@@ -116,12 +127,13 @@ def judge(index: int, block: Pass, rows: Rows, out: Any) -> None:
     kernel, tally = KERNELS[index], TALLIES[index]
     if PORTS.left(index):
         raise RuntimeError(f"{kernel.label}: {PORTS.left(index)} bytes of stimulus were not sent")
-    wanted = expected(kernel, block, rows)
+    sums = beat_words(kernel, block)
+    wanted = expected(kernel, block, rows, sums)
+    tally.coverage.add(block, rows, sums)
     if block.stage == "products":
         tally.products += block.beats * kernel.spec.lanes
     else:
         tally.steps += block.beats
-        tally.rails += rails(kernel, wanted, rows)
     tally.mismatches += PORTS.strays(index)
     if not np.array_equal(out, wanted):
         count, found = failures(kernel, block, rows, wanted, out)
@@ -131,7 +143,7 @@ def judge(index: int, block: Pass, rows: Rows, out: Any) -> None:
 
 def write_outcome() -> None:
     """Write the counts of all kernels for the process that started this simulation."""
-    outcome = [t.result(k).to_json() for k, t in zip(KERNELS, TALLIES, strict=True)]
+    outcome = [tally.result().to_json() for tally in TALLIES]
     Path(os.environ["HWQUANT_OUTCOME"]).write_text(json.dumps(outcome))
 
 

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Prove that a mutant computes what the original does, or find inputs that tell them apart.
+
+Registers are cut open: from equal registers and equal inputs both must give equal outputs and
+equal next registers.  Two machines with the same step function are the same machine, whatever
+their registers hold at first, so this one step is a proof for all time.  Where a format has codes
+without a value, the step is proved for legal codes only, and the proof says so.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from hw import yosys
+from hwquant.errors import ToolError
+from hwquant.formats import Format
+
+from .mutants import Mutant, Mutated, prepare
+
+__all__ = ["Proof", "prove"]
+
+TIMEOUT_S: Final = 60
+LEGAL: Final = "legal codes only"
+
+Module = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What a solver said: ``verdict`` is equivalent, different, or gave up.
+
+    ``under`` states the constraint on the inputs, if any; ``example`` are inputs and registers
+    (a register is named ``q`` and its number) from which mutant and original differ.
+    """
+
+    verdict: str
+    under: str = ""
+    example: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def equivalent(self) -> bool:
+        """Whether equivalence is proved."""
+        return self.verdict == "equivalent"
+
+    def describe(self) -> str:
+        """Return the verdict in words."""
+        where = ", ".join(f"{name} = {value}" for name, value in self.example.items())
+        return f"{self.verdict} ({self.under or 'all codes'})" + (f": {where}" if where else "")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON-able data."""
+        return {"verdict": self.verdict, "under": self.under, "example": dict(self.example)}
+
+
+def prove(mutated: Mutated, mutants: Sequence[Mutant]) -> dict[int, Proof]:
+    """Return a proof for each of ``mutants`` of a kernel, by index.
+
+    Raises `ToolError` when Yosys fails or a register is of a kind that cannot be cut open.
+    """
+    if not mutants:
+        return {}
+    design = _flat(mutated, mutants)
+    gold = design["modules"]["gold"]
+    registers = _cut(gold)
+    cut: list[Mutant] = []
+    proofs: dict[int, Proof] = {}
+    for mutant in mutants:
+        if _cut(design["modules"][f"gate_{mutant.index}"], registers):
+            cut.append(mutant)
+        else:
+            proofs[mutant.index] = Proof("different", example={"clock": "not the kernel's"})
+    spec = mutated.kernel.spec
+    legal = {"weight_i": _illegal(spec.weight), "act_i": _illegal(spec.act)}
+    under = LEGAL if any(legal.values()) else ""
+    text = "".join(_miter(f"gate_{m.index}", gold, spec, legal) for m in cut)
+    script = ["read_json cut.json", "read_verilog -sv miter.sv", "design -save all"]
+    for mutant in cut:
+        script += [
+            "design -load all",
+            f"hierarchy -top miter_gate_{mutant.index}",
+            "proc",
+            "flatten",
+            "opt -full",
+            f"log PROOF {mutant.index}",
+            f"sat -timeout {TIMEOUT_S} -set-def-inputs -show-inputs -prove trigger 0",
+        ]
+    for module in design["modules"].values():
+        module["attributes"].pop("top", None)
+    files = {"cut.json": json.dumps(design), "miter.sv": text}
+    log = yosys.run("\n".join(script) + "\n", files)
+    for part in re.split(r"^PROOF ", log, flags=re.MULTILINE)[1:]:
+        proofs[int(part.split(maxsplit=1)[0])] = _verdict(part, under)
+    if proofs.keys() != {mutant.index for mutant in mutants}:
+        raise ToolError("Yosys did not finish the proofs of all surviving mutants")
+    return proofs
+
+
+def _flat(mutated: Mutated, mutants: Sequence[Mutant]) -> dict[str, Any]:
+    """Return Yosys' JSON of the flat original (``gold``) and mutants (``gate_<index>``)."""
+    top = mutated.kernel.name
+    script = [*prepare(mutated.sources, top), "design -save base"]
+    for name, mutant in [("gold", None), *((f"gate_{m.index}", m) for m in mutants)]:
+        script += [
+            "design -load base",
+            *([] if mutant is None else [mutant.command(select=False)]),
+            "flatten",
+            "opt_clean",
+            f"rename {top} {name}",
+            f"design -copy-to pool {name}",
+        ]
+    script += ["design -load pool", "write_json flat.json"]
+    design: dict[str, Any] = json.loads(
+        yosys.run("\n".join(script) + "\n", mutated.sources, "flat.json")
+    )
+    return design
+
+
+def _cut(module: Module, registers: Sequence[str] | None = None) -> list[str]:
+    """Turn each register's output into input ``q<n>`` and its input into output ``d<n>``.
+
+    Returns the registers' names in order (``registers``, where given), or none of them when one
+    is missing or is not clocked by ``clk_i``.
+    """
+    cells, ports = module["cells"], module["ports"]
+    clock = ports["clk_i"]["bits"]
+    found = [name for name, cell in cells.items() if cell["type"].startswith(("$dff", "$_DFF"))]
+    odd = {c["type"] for c in cells.values() if c["type"].startswith(("$dff", "$_DFF", "$a", "$sr"))}
+    odd -= {"$dff", "$add", "$and", "$alu", "$assert", "$assume"}
+    if odd:
+        raise ToolError(f"registers of type {', '.join(sorted(odd))} cannot be proved")
+    order = list(found if registers is None else registers)
+    if set(order) != set(found):
+        return []
+    for number, name in enumerate(order):
+        cell = cells.pop(name)
+        wires = cell["connections"]
+        if wires["CLK"] != clock or int(cell["parameters"]["CLK_POLARITY"], 2) != 1:
+            return []
+        ports[f"q{number}"] = {"direction": "input", "bits": wires["Q"]}
+        ports[f"d{number}"] = {"direction": "output", "bits": wires["D"]}
+        for port in ("q", "d"):
+            module["netnames"][f"{port}{number}"] = {
+                "hide_name": 0,
+                "bits": copy.copy(ports[f"{port}{number}"]["bits"]),
+                "attributes": {},
+            }
+    return order
+
+
+def _illegal(fmt: Format) -> tuple[int, ...]:
+    """Return the codes without a value; they are never applied to a kernel."""
+    return tuple(sorted(set(range(1 << fmt.bits)) - set(fmt.codes)))
+
+
+def _legal(signal: str, fmt: Format, lanes: int, illegal: Sequence[int]) -> str:
+    """Return the condition that no lane of ``signal`` holds an illegal code."""
+    bits = fmt.bits
+    parts = [
+        f"({signal}[{bits * lane} +: {bits}] != {bits}'d{code})"
+        for lane in range(lanes)
+        for code in illegal
+    ]
+    return " & ".join(parts) or "1'b1"
+
+
+def _miter(gate: str, gold: Module, spec: Any, legal: Mapping[str, Sequence[int]]) -> str:
+    """Return a module whose ``trigger`` is 1 where ``gate`` and the original differ."""
+    inputs, outputs, wires = [], [], []
+    for name, port in gold["ports"].items():
+        width = len(port["bits"])
+        if port["direction"] == "input":
+            inputs.append((name, width))
+        else:
+            outputs.append((name, width))
+            wires.append(f"  wire [{width - 1}:0] gold_{name}, gate_{name};")
+    declared = ", ".join(f"input [{width - 1}:0] {name}" for name, width in inputs)
+    common = ", ".join(f".{name}({name})" for name, _ in inputs)
+    gold_pins = ", ".join(f".{name}(gold_{name})" for name, _ in outputs)
+    gate_pins = ", ".join(f".{name}(gate_{name})" for name, _ in outputs)
+    differs = " | ".join(f"(gold_{name} != gate_{name})" for name, _ in outputs)
+    assumed = " & ".join(
+        _legal(name, fmt, spec.lanes, legal[name])
+        for name, fmt in (("weight_i", spec.weight), ("act_i", spec.act))
+    )
+    body = "\n".join(wires)
+    return f"""module miter_{gate} ({declared}, output trigger);
+{body}
+  gold u_gold ({common}, {gold_pins});
+  {gate} u_gate ({common}, {gate_pins});
+  assign trigger = ({differs}) & ({assumed});
+endmodule
+"""
+
+
+def _verdict(log: str, under: str) -> Proof:
+    if "no model found: SUCCESS" in log:
+        return Proof("equivalent", under)
+    if "model found: FAIL" in log:
+        rows = re.findall(r"^\s+\\?(\S+)\s+\S+\s+\S+\s+([01]+)\s*$", log, re.MULTILINE)
+        return Proof("different", under, dict(rows))
+    return Proof(f"gave up after {TIMEOUT_S} s", under)
