@@ -16,7 +16,9 @@ from hwquant.mac import MacSpec
 __all__ = [
     "MANIFEST",
     "Bundle",
+    "check_sealed",
     "format_facts",
+    "read_record",
     "seal",
     "sha256_text",
     "spec_from_json",
@@ -115,7 +117,7 @@ class Bundle:
         file is missing or differs from what was generated.
         """
         path = Path(folder)
-        record = _read(path / MANIFEST)
+        record = read_record(path / MANIFEST)
         try:
             claimed, hashes, interface = record["seal"], record["sha256"], record["interface"]
             bundle = cls(
@@ -134,19 +136,12 @@ class Bundle:
             ) from error
         except HwquantError as error:
             raise InputError(f"{path / MANIFEST}: {error}") from error
-        if claimed != seal(record):
-            raise InputError(
-                f"{path / MANIFEST} was changed after it was generated (its seal does not match); "
-                "generate the kernel again with hwquant rtl"
-            )
-        for name in bundle.files:
-            if name != Path(name).name:
-                raise InputError(f"{path / MANIFEST} lists {name!r}, allowed: plain names of files")
-            _check_source(path / name, hashes.get(name))
+        check_sealed(path, record, claimed, hashes)
         return bundle
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_record(path: Path) -> dict[str, Any]:
+    """Return the content of a manifest file; raises `InputError` when it is none."""
     try:
         record = json.loads(path.read_bytes())
     except FileNotFoundError as error:
@@ -162,6 +157,19 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise InputError(f"{path} holds a {type(record).__name__}, needed a JSON object")
     return record
+
+
+def check_sealed(path: Path, record: dict[str, Any], claimed: str, hashes: dict[str, str]) -> None:
+    """Raise `InputError` unless the manifest and every file it lists are as they were written."""
+    if claimed != seal(record):
+        raise InputError(
+            f"{path / MANIFEST} was changed after it was generated (its seal does not match); "
+            "generate the kernel again with hwquant rtl"
+        )
+    for name in record["files"]:
+        if name != Path(name).name:
+            raise InputError(f"{path / MANIFEST} lists {name!r}, allowed: plain names of files")
+        _check_source(path / name, hashes.get(name))
 
 
 def _check_source(path: Path, wanted: str | None) -> None:
