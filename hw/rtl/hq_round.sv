@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Requantize under power-of-two scales: normalise, round, pack.
+///
+///   code_o = RNE((acc_i * 2**Frac + bias[chan_i]) / 2**(Shift + shift[chan_i]))
+///
+/// in units of the output format's step: nearest, ties to the even code (with no mantissa: away
+/// from zero, but to 0 next to 0), saturating, -0 never emitted.  Frac is 0 unless a shift below
+/// one is wanted.  For integer formats Bias must already hold half of the divisor, which leaves
+/// only ties to be set right.  SumBits must hold every sum; hw.requant chooses all of these.
+///
+/// en_i = 0 freezes everything; rst_i acts even then.
+///
+/// Latency: constants, sum, (channel shift,) (normalise,) code: 3, plus 1 for a minifloat, plus 1
+/// where ShiftBits > 0.  Initiation interval 1.  Exact.  Equals hwquant.requant.RoundPack.
+`default_nettype none
+
+module hq_round #(
+  parameter int unsigned AccBits = 24,  // accumulator width, two's complement
+  parameter int unsigned Frac = 0,  // zero bits below the accumulator
+  parameter int unsigned SumBits = 25,  // width of accumulator plus bias
+  parameter int unsigned Channels = 4,  // rows of the tables
+  parameter int unsigned BiasBits = 12,  // width of a bias, two's complement
+  parameter bit [Channels*BiasBits-1:0] Bias = '0,  // channel 0 in the low bits
+  parameter int unsigned Shift = 8,  // shift of every channel, 1 or more
+  parameter int unsigned ShiftBits = 0,  // width of a channel's own shift, 0 for none
+  parameter bit [Channels*(ShiftBits > 0 ? ShiftBits : 1)-1:0] ChannelShift = '0,
+  parameter bit Float = 1'b1,  // output is a minifloat, else an integer
+  parameter bit Signed = 1'b1,  // output has a sign
+  parameter bit Narrow = 1'b0,  // output has no code for -2**(Bits-1)
+  parameter int unsigned Bits = 4,  // output code width
+  parameter int unsigned ExpBits = 2,  // output exponent field width, 0 for integers
+  parameter int unsigned MaxCode = 7,  // largest magnitude code of a minifloat
+  localparam int unsigned ChanBits = Channels > 1 ? $clog2(Channels) : 1
+) (
+  input  logic clk_i,
+  input  logic rst_i,
+  input  logic en_i,
+  input  logic valid_i,
+  input  logic [ChanBits-1:0] chan_i,
+  input  logic [AccBits-1:0] acc_i,
+  output logic valid_o,
+  output logic [Bits-1:0] code_o
+);
+
+  localparam int unsigned Latency = 3 + (Float ? 1 : 0) + (ShiftBits > 0 ? 1 : 0);
+  localparam int unsigned Drop = Float ? Shift - 1 : Shift;  // bits that are only remembered
+  localparam int unsigned KeptBits = SumBits - Drop;
+  localparam int unsigned OwnBits = ShiftBits > 0 ? ShiftBits : 1;
+
+  if (AccBits < 2 || AccBits > 2048) begin : gen_bad_acc
+    $error("hq_round: AccBits must be 2..2048");
+  end
+  if (Shift < 1 || Shift >= SumBits) begin : gen_bad_shift
+    $error("hq_round: Shift must be 1..SumBits-1");
+  end
+  if (SumBits < AccBits + Frac || SumBits < BiasBits) begin : gen_bad_sum
+    $error("hq_round: SumBits must be AccBits+Frac or more, and BiasBits or more");
+  end
+  if (!Float && ExpBits != 0) begin : gen_bad_integer
+    $error("hq_round: an integer has no exponent field, ExpBits must be 0");
+  end
+
+  logic [Latency-1:0] valid_q;
+  logic [AccBits-1:0] acc_q;
+  logic [BiasBits-1:0] bias_q;
+  logic [SumBits-1:0] left;
+  logic [SumBits-1:0] right;
+  logic [SumBits-1:0] sum_d;
+  logic [SumBits-1:0] sum_q;
+  logic [KeptBits-1:0] kept;
+  logic kept_sticky;
+  logic [KeptBits-1:0] scaled;
+  logic sticky;
+  logic [Bits-1:0] code_d;
+
+  always_ff @(posedge clk_i) begin
+    if (rst_i) valid_q <= '0;
+    else if (en_i) valid_q <= {valid_q[Latency-2:0], valid_i};
+  end
+
+  assign valid_o = valid_q[Latency-1];
+
+  always_ff @(posedge clk_i) begin
+    if (en_i) begin
+      acc_q <= acc_i;
+      sum_q <= sum_d;
+      code_o <= code_d;
+    end
+  end
+
+  hq_rom #(
+    .Depth(Channels),
+    .Width(BiasBits),
+    .Words(Bias)
+  ) u_bias (
+    .clk_i(clk_i),
+    .en_i(en_i),
+    .addr_i(chan_i),
+    .data_o(bias_q)
+  );
+
+  assign left = SumBits'($signed(acc_q)) << Frac;
+  assign right = SumBits'($signed(bias_q));
+
+  hq_add #(
+    .Width(SumBits),
+    .HasCarry(1'b0)
+  ) u_add (
+    .a_i(left),
+    .b_i(right),
+    .carry_i(1'b0),
+    .sum_o(sum_d)
+  );
+
+  assign kept = sum_q[SumBits-1:Drop];
+
+  if (Drop > 0) begin : gen_drop
+    assign kept_sticky = |sum_q[Drop-1:0];
+  end else begin : gen_keep
+    assign kept_sticky = 1'b0;
+  end
+
+  if (ShiftBits > 0) begin : gen_own_shift
+    logic [OwnBits-1:0] own_q;
+    logic [OwnBits-1:0] own_qq;
+    logic [KeptBits-1:0] scaled_d;
+    logic sticky_d;
+
+    hq_rom #(
+      .Depth(Channels),
+      .Width(OwnBits),
+      .Words(ChannelShift)
+    ) u_shift_rom (
+      .clk_i(clk_i),
+      .en_i(en_i),
+      .addr_i(chan_i),
+      .data_o(own_q)
+    );
+
+    hq_shift #(
+      .Width(KeptBits),
+      .AmountBits(OwnBits)
+    ) u_shift (
+      .x_i(kept),
+      .amount_i(own_qq),
+      .sticky_i(kept_sticky),
+      .x_o(scaled_d),
+      .sticky_o(sticky_d)
+    );
+
+    always_ff @(posedge clk_i) begin
+      if (en_i) begin
+        own_qq <= own_q;
+        scaled <= scaled_d;
+        sticky <= sticky_d;
+      end
+    end
+  end else begin : gen_one_shift
+    assign scaled = kept;
+    assign sticky = kept_sticky;
+  end
+
+  if (Float) begin : gen_minifloat
+    localparam int unsigned ManBits = Bits - ExpBits - (Signed ? 1 : 0);
+    localparam int unsigned FieldBits = ExpBits > 0 ? ExpBits : 1;
+    localparam int unsigned Keep = ManBits + 1 + (ExpBits > 0 ? 1 : 0);
+    // The largest integer part, the bit below it, and one that no shift reaches.
+    localparam int unsigned WindowBits = Keep + (1 << ExpBits) - 1;
+    localparam int unsigned LiveBits = ExpBits > 0 ? WindowBits - 1 : WindowBits;
+    localparam int unsigned WideBits = KeptBits > LiveBits + 1 ? KeptBits : LiveBits + 1;
+
+    logic [WideBits-1:0] wide;
+    logic [WindowBits-1:0] window;
+    logic neg;
+    logic [FieldBits-1:0] field;
+    logic [Keep-1:0] top;
+    logic low;
+    logic neg_q;
+    logic over_q;
+    logic [FieldBits-1:0] field_q;
+    logic [ManBits:0] top_q;
+    logic low_q;
+
+    assign wide = WideBits'($signed(scaled));
+    assign neg = wide[WideBits-1];
+
+    if (ExpBits > 0) begin : gen_exponent
+      logic unused_hidden;
+      assign unused_hidden = top[Keep-1];
+      assign window = {wide[LiveBits-1:0], 1'b0};
+    end else begin : gen_no_exponent
+      assign window = wide[LiveBits-1:0];
+    end
+
+    hq_norm #(
+      .Steps(ExpBits),
+      .Keep(Keep)
+    ) u_norm (
+      .neg_i(neg),
+      .x_i(window),
+      .sticky_i(sticky),
+      .normal_i(1'b0),
+      .field_o(field),
+      .top_o(top),
+      .sticky_o(low)
+    );
+
+    always_ff @(posedge clk_i) begin
+      if (en_i) begin
+        neg_q <= neg;
+        over_q <= wide[WideBits-1:LiveBits] != {WideBits - LiveBits{neg}};
+        field_q <= field;
+        top_q <= top[ManBits:0];
+        low_q <= low;
+      end
+    end
+
+    hq_pack #(
+      .ExpBits(ExpBits),
+      .ManBits(ManBits),
+      .Signed(Signed),
+      .MaxCode(MaxCode)
+    ) u_pack (
+      .neg_i(neg_q),
+      .over_i(over_q),
+      .field_i(field_q),
+      .top_i(top_q),
+      .sticky_i(low_q),
+      .code_o(code_d)
+    );
+  end else begin : gen_integer
+    hq_clamp #(
+      .InBits(KeptBits),
+      .Bits(Bits),
+      .Signed(Signed),
+      .Narrow(Narrow)
+    ) u_clamp (
+      .sum_i(scaled),
+      .tie_i(~sticky),
+      .code_o(code_d)
+    );
+  end
+
+endmodule
+
+`default_nettype wire
