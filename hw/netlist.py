@@ -8,6 +8,7 @@ says what each is checked against.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
 from typing import Final
@@ -16,9 +17,10 @@ from hwquant.errors import ToolError
 from hwquant.mac import MacSpec
 
 from .generate import kernel_text
-from .library import KERNELS, source_text
+from .library import source_text
+from .styles import style_of
 
-__all__ = ["CELL_FILES", "cell_sources", "cells_in", "kernel_sources", "renamed"]
+__all__ = ["CELL_FILES", "cell_models", "cell_sources", "cells_in", "kernel_sources", "renamed"]
 
 CELL_FILES: Final = (
     "lut.sv",
@@ -44,8 +46,8 @@ def kernel_sources(spec: MacSpec, top: str, style: str = "plain") -> dict[str, s
     """
     width = spec.accumulator.width
     plain = MacSpec(spec.weight, spec.act, spec.lanes, spec.lanes, width, spec.overflow)
-    blocks = {name: source_text(name) for name in KERNELS[style].sources}
-    return blocks | {f"{top}.sv": kernel_text(plain, top)}
+    blocks = {name: source_text(name) for name in style_of(style, spec).sources}
+    return blocks | {f"{top}.sv": kernel_text(plain, top, style)}
 
 
 @cache
@@ -72,8 +74,16 @@ def cell_sources(text: str) -> dict[str, str]:
 
     Raises `ToolError` naming the cells that have no model.
     """
-    models, used = _models(), cells_in(text)
-    unknown = sorted(set(used) - set(models))
+    return cell_models(cells_in(text))
+
+
+def cell_models(cells: Iterable[str]) -> dict[str, str]:
+    """Return the files (name -> text) with the models of ``cells``.
+
+    Raises `ToolError` naming the cells that have no model.
+    """
+    models, used = _models(), set(cells)
+    unknown = sorted(used - set(models))
     if unknown:
         raise ToolError(
             f"the netlist uses {', '.join(unknown)}, of which hw/cells has no model; "

@@ -223,8 +223,8 @@ def _doubles(netlist: Netlist) -> list[dict[Bit, Net]]:
         if kind == "LUT6_2":
             inputs = _lut_inputs(cell)
             low = _lut_inputs({port: bits for port, bits in cell.items() if port != "I5"})
-            halves = {cell["O6"][0]: inputs, cell["O5"][0]: low}
-            found.append({out: nets for out, nets in halves.items() if out in read})
+            halves = [(cell.get("O6", ()), inputs), (cell.get("O5", ()), low)]
+            found.append({b: nets for bits, nets in halves for b in bits if b in read})
     return [double for double in found if double]
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from hw.generate import kernel_text
 from hw.library import source_text
 from hw.manifest import MANIFEST, Bundle, seal, spec_from_json
+from hw.netlist import cell_models
 from hw.styles import style_of
 from hwquant.errors import InputError
 from hwquant.mac import MacSpec
@@ -52,7 +53,8 @@ def _farm(specs: Sequence[MacSpec], style: str) -> Design:
         Kernel(spec, f"kernel_{index}", chosen.latency_cycles)
         for index, (spec, chosen) in enumerate(zip(specs, styles, strict=True))
     )
-    sources = {name: source_text(name) for name in styles[0].sources}
+    sources = cell_models(styles[0].primitives)
+    sources |= {name: source_text(name) for name in styles[0].sources}
     sources["kernels.sv"] = "\n".join(kernel_text(k.spec, k.name, style) for k in kernels)
     return Design(kernels, sources)
 

@@ -33,13 +33,14 @@ Target = MacSpec | Bundle | str | Path
 def verify(
     targets: Target | Iterable[Target],
     *,
+    style: str = "plain",
     seed: int = 0,
     steps: int = DEFAULT_STEPS,
     jobs: int | None = None,
 ) -> Report:
     """Verify kernels bit for bit against `hwquant.mac.MacSpec.accumulate`, in Verilator.
 
-    A target is a spec (its kernel is generated from the library), a bundle, or the folder of a
+    A target is a spec (its kernel in ``style`` is generated from the library), a bundle, or the folder of a
     bundle (the RTL files in that folder are what is verified), or the TOML of a module of your own
     (`sim.own`).  Every pair of codes is applied to every lane, then at least ``steps`` accumulator
     steps of corner and random streams.
@@ -57,7 +58,7 @@ def verify(
     folders = [target for target in listed if not isinstance(target, MacSpec)]
     warnings: list[str] = []
     untested: list[str] = []
-    designs = list(designs_of_specs(specs))
+    designs = list(designs_of_specs(specs, style))
     for folder in folders:
         design, found, left = design_of_target(folder)
         designs.append(design)

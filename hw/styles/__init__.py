@@ -9,11 +9,21 @@ from hw.style import Style
 from hwquant.errors import SpecError
 from hwquant.mac import MacSpec
 
-from . import plain
+from . import bucket, plain, table
 
 __all__ = ["STYLES", "fitting", "style_of"]
 
-STYLES: Final = {style.name: style for style in (plain.STYLE,)}
+STYLES: Final = {
+    style.name: style
+    for style in (
+        plain.STYLE,
+        table.STYLE,
+        table.PORTABLE,
+        bucket.STYLE,
+        bucket.FAST,
+        bucket.PORTABLE,
+    )
+}
 """Every style by name."""
 
 
