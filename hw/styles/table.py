@@ -22,17 +22,19 @@ from hwquant.errors import SpecError
 from hwquant.formats import Format, Integer, Minifloat
 from hwquant.mac import MacSpec, Overflow
 
-__all__ = ["PORTABLE", "SOURCES", "STYLE", "Tables", "tables"]
+__all__ = ["ACCUMULATOR_SOURCES", "PORTABLE", "SOURCES", "STYLE", "Tables", "tables"]
 
-SOURCES: Final = (
+ACCUMULATOR_SOURCES: Final = (
     "hq_add.sv",
     "hq_lut.sv",
     "hq_lut_pair.sv",
     "hq_chain.sv",
     "hq_updown.sv",
     "hq_tally.sv",
-    "hq_table_mac.sv",
 )
+"""The counting accumulator and its leaves, lower blocks first."""
+
+SOURCES: Final = (*ACCUMULATOR_SOURCES, "hq_table_mac.sv")
 PRIMITIVES: Final = ("LUT6_2", "CARRY8")
 
 LUT_INPUTS: Final = 6
