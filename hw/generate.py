@@ -40,16 +40,19 @@ def kernel_name(spec: MacSpec) -> str:
     return f"hq_mac_{weight}_{act}_l{spec.lanes}_a{width}_{spec.overflow.value}"
 
 
-def _ports(spec: MacSpec) -> dict[str, int]:
+def _ports(spec: MacSpec, style: Style) -> dict[str, int]:
     """Return port name -> vector width, 0 for a single bit."""
+    per_dot = style.timing is not None
     return {
         "clk_i": 0,
         "rst_i": 0,
         "en_i": 0,
         "valid_i": 0,
         "clear_i": 0,
+        **({"last_i": 0} if per_dot else {}),
         "weight_i": spec.lanes * spec.weight.bits,
         "act_i": spec.lanes * spec.act.bits,
+        **({"ready_o": 0} if per_dot else {}),
         "valid_o": 0,
         "acc_o": spec.accumulator.width,
     }
@@ -61,7 +64,8 @@ def kernel_text(spec: MacSpec, name: str | None = None, style: str = "plain") ->
     Raises `SpecError` for a name that is not a legal identifier, or a style that cannot do it.
     """
     top = checked_name(kernel_name(spec) if name is None else name)
-    chosen, ports = style_of(style, spec), _ports(spec)
+    chosen = style_of(style, spec)
+    ports = _ports(spec, chosen)
     comment = (
         f"MAC kernel {spec.weight} x {spec.act}: see {chosen.top} for the function and timing."
     )
@@ -85,6 +89,19 @@ def product_text(spec: MacSpec, name: str) -> str:
     return module(comment, spec_to_json(spec), checked_name(name), ports, body)
 
 
+def _per_dot(spec: MacSpec, style: Style) -> dict[str, Any]:
+    """Return what a manifest says of a kernel with one result per dot product."""
+    if style.timing is None:
+        return {}
+    timing = style.timing(spec)
+    return {
+        "result": "once per dot product: ready_o before a beat, last_i with its last beat",
+        "gap_cycles": timing.gap,
+        "abort_cycles": timing.abort,
+        "cycles_per_dot": spec.beats + timing.gap,
+    }
+
+
 def _manifest(spec: MacSpec, name: str, style: Style) -> dict[str, Any]:
     from importlib.metadata import version
 
@@ -102,7 +119,8 @@ def _manifest(spec: MacSpec, name: str, style: Style) -> dict[str, Any]:
             "paper_bits": paper_bits(spec.weight, spec.act, spec.length),
             "product_bits": product_bits(spec.weight, spec.act),
         },
-        "interface": interface(style.latency_cycles, style.initiation_interval, _ports(spec)),
+        "interface": interface(style.latency(spec), style.initiation_interval, _ports(spec, style))
+        | _per_dot(spec, style),
         "parameters": {
             key: value if isinstance(value, int) else str(value)
             for key, value in style.parameters(spec).items()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from hwquant.mac import MacSpec
 
-__all__ = ["Constant", "Parameter", "Style"]
+__all__ = ["Constant", "Parameter", "Style", "Timing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,20 @@ def _any_spec(_: MacSpec) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
+class Timing:
+    """Cycles of a kernel that has one result per dot product, all enabled cycles.
+
+    ``latency`` is from the last beat to its result, ``gap`` the cycles after the last beat in
+    which no beat is taken, ``abort`` those in which a clear amid a dot product, or the first beat
+    after a reset, has to wait.
+    """
+
+    latency: int
+    gap: int
+    abort: int
+
+
+@dataclass(frozen=True, slots=True)
 class Style:
     """A kernel style.
 
@@ -46,7 +60,8 @@ class Style:
     blocks first), ``parameters`` gives the block's parameters for a spec, in declaration order.
     ``refuse`` says why the style cannot do a spec, None where it can.  ``primitives`` names the
     device cells it instantiates: none in portable RTL.  ``latency_cycles`` are enabled cycles
-    from a beat to its result.
+    from a beat to its result.  With ``timing`` results come once per dot product instead, the
+    kernel has ports ``last_i`` and ``ready_o``, and the cycles depend on the spec.
     """
 
     name: str
@@ -57,3 +72,8 @@ class Style:
     refuse: Callable[[MacSpec], str | None] = _any_spec
     primitives: tuple[str, ...] = ()
     initiation_interval: int = 1
+    timing: Callable[[MacSpec], Timing] | None = None
+
+    def latency(self, spec: MacSpec) -> int:
+        """Return the enabled cycles from a beat to its result, for a kernel of ``spec``."""
+        return self.latency_cycles if self.timing is None else self.timing(spec).latency

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ from hw.generate import kernel_text
 from hw.library import source_text
 from hw.manifest import MANIFEST, Bundle, seal, spec_from_json
 from hw.netlist import cell_models
-from hw.styles import style_of
+from hw.style import Style
+from hw.styles import STYLES, style_of
 from hwquant.errors import InputError
 from hwquant.mac import MacSpec
 
-from .kernels import Design, Kernel
+from .kernels import Control, Design, Kernel
 
 __all__ = ["design_of_bundle", "design_of_spec", "design_of_target", "designs_of_specs"]
 
@@ -47,16 +49,38 @@ def designs_of_specs(specs: Sequence[MacSpec], style: str = "plain") -> Iterator
         yield _farm(batch, style)
 
 
+def library_kernel(spec: MacSpec, name: str, style: Style, title: str = "") -> Kernel:
+    """Return the kernel that ``style`` makes of ``spec``, its cycles included."""
+    if style.timing is None:
+        return Kernel(spec, name, style.latency_cycles, title=title)
+    timing = style.timing(spec)
+    control = Control(
+        last=True,
+        final=True,
+        ready=True,
+        gap=timing.gap,
+        abort=timing.abort,
+        longest=spec.beats,
+    )
+    return Kernel(spec, name, timing.latency, control, title)
+
+
 def _farm(specs: Sequence[MacSpec], style: str) -> Design:
     styles = [style_of(style, spec) for spec in specs]
     kernels = tuple(
-        Kernel(spec, f"kernel_{index}", chosen.latency_cycles)
+        library_kernel(spec, f"kernel_{index}", chosen)
         for index, (spec, chosen) in enumerate(zip(specs, styles, strict=True))
     )
     sources = cell_models(styles[0].primitives)
     sources |= {name: source_text(name) for name in styles[0].sources}
     sources["kernels.sv"] = "\n".join(kernel_text(k.spec, k.name, style) for k in kernels)
     return Design(kernels, sources)
+
+
+def _style_of_record(record: dict[str, Any]) -> Style:
+    """Return the style a manifest names, with the latency that the manifest says."""
+    latency = int(record["interface"]["latency_cycles"])
+    return replace(STYLES[record["style"]], latency_cycles=latency)
 
 
 def design_of_bundle(bundle: Bundle | str | Path) -> tuple[Design, list[str]]:
@@ -68,8 +92,10 @@ def design_of_bundle(bundle: Bundle | str | Path) -> tuple[Design, list[str]]:
     folder = bundle.folder if isinstance(bundle, Bundle) else Path(bundle)
     record = _manifest(folder)
     try:
-        kernel = Kernel(
-            spec_from_json(record["spec"]), record["name"], record["interface"]["latency_cycles"]
+        kernel = library_kernel(
+            spec_from_json(record["spec"]),
+            record["name"],
+            _style_of_record(record),
         )
         names, hashes = list(record["files"]), dict(record["sha256"])
         claimed = record["seal"]

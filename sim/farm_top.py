@@ -61,6 +61,13 @@ def _instance(index: int, kernel: Kernel) -> str:
     else:
         fetch = f"      hq_get_{kernel.row_words}({index}, next);\n      row_q <= next;"
     last = " .last_i(row_q[4])," if kernel.control.last else ""
+    ready = poison = declared = ""
+    if kernel.control.ready:
+        ready, declared = " .ready_o(ready),", "    logic ready;\n"
+        poison = (  # a number that no accumulator holds, where a result must stand or must not
+            "      if (row_q[0] && (row_q[5] ? ready : row_q[1] && !row_q[3] && !ready))\n"
+            f"        hq_put_{kernel.out_words}({index}, {{1'b1, {outs - 1}'d1}});\n"
+        )
     next_row = "" if kernel.row_words <= 2 else f"    bit [{rows - 1}:0] next;\n"
     return f"""
   // {kernel.label}
@@ -70,20 +77,21 @@ def _instance(index: int, kernel: Kernel) -> str:
     logic [{lanes * ab - 1}:0] act;
     logic [{acc - 1}:0] acc;
     logic valid;
-
+{declared}
     for (genvar l = 0; l < {lanes}; ++l) begin : gen_lane
       assign weight[{wb}*l +: {wb}] = row_q[8 + 8*l +: {wb}];
       assign act[{ab}*l +: {ab}] = row_q[{8 + 8 * lanes} + 8*l +: {ab}];
     end
 
     {kernel.name} u_kernel (
-      .clk_i, .rst_i(row_q[3]), .en_i(row_q[0]), .valid_i(row_q[1]), .clear_i(row_q[2]),{last}
+      .clk_i, .rst_i(row_q[3]), .en_i(row_q[0]), .valid_i(row_q[1]), .clear_i(row_q[2]),
+     {last}{ready}
       .weight_i(weight), .act_i(act), .valid_o(valid), .acc_o(acc)
     );
 
     always @(posedge clk_i) begin
       if (row_q[0] && valid) hq_put_{kernel.out_words}({index}, {outs}'($signed(acc)));
-{fetch}
+{poison}{fetch}
     end
   end
 """

@@ -21,6 +21,10 @@ class Control:
     ``"sync"``, ``"async"`` or ``"none"``; ``bubble``: a cycle without a beat must come before each
     dot product; ``last``: port ``last_i`` marks the last beat of a dot product; ``final``: only
     that last beat has a result.
+
+    ``ready``: port ``ready_o`` says when a beat is taken: not in the ``gap`` enabled cycles after a
+    last beat, nor for ``abort`` cycles when a clear comes amid a dot product.  ``longest`` is the
+    most beats of a dot product, 0 for any number.
     """
 
     enable: bool = True
@@ -29,6 +33,10 @@ class Control:
     bubble: bool = False
     last: bool = False
     final: bool = False
+    ready: bool = False
+    gap: int = 0
+    abort: int = 0
+    longest: int = 0
 
 
 LIBRARY = Control()
@@ -46,6 +54,11 @@ class Kernel:
     latency: int
     control: Control = LIBRARY
     title: str = ""
+
+    @property
+    def settle(self) -> int:
+        """Enabled cycles after which nothing is left of what was sent."""
+        return max(self.latency, self.control.gap, self.control.abort)
 
     @property
     def row_words(self) -> int:

@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 from .kernels import Kernel
 from .vectors import CLEAR, ENABLE, RESET, VALID, Codes, Pass
 
-__all__ = ["LAST", "Rows", "beat_words", "expected", "sentinel", "to_words", "word_to_int"]
+__all__ = ["HELD", "LAST", "Rows", "beat_words", "expected", "sentinel", "to_words", "word_to_int"]
 
 LAST = 16  # control bit: the last beat of its dot product, for kernels that want to know
+HELD = 32  # control bit: the kernel must not be ready
+ABORT_EVERY = 4  # with gaps, one dot product in so many is not ended
 
 SENTINEL = np.uint64(1 << 63)
 # Beats in flight when a reset of one cycle comes, itself with a beat that must be ignored.
@@ -45,7 +47,10 @@ class Rows:
     def of(cls, kernel: Kernel, block: Pass, rng: np.random.Generator) -> Rows:
         """Lay out ``block``; ``rng`` places the gaps and fills them with legal codes."""
         spec, beats, control_of = kernel.spec, block.beats, kernel.control
-        first = PREAMBLE.size if block.reset and control_of.reset != "none" else 0
+        preamble = PREAMBLE if block.reset and control_of.reset != "none" else PREAMBLE[:0]
+        if preamble.size and control_of.ready:
+            preamble = _ready_preamble(kernel, rng)
+        first = preamble.size
         beat_row = np.arange(first, first + beats, dtype=np.int32)
         position = block.beat_in_dot()
         extra = np.zeros(beats, np.int64)
@@ -53,6 +58,8 @@ class Rows:
             extra = rng.integers(1, 4, beats) * (rng.random(beats) < 0.15)
         if control_of.bubble:
             extra[position == 0] += 1
+        held = _held(kernel, block, after_reset=first > 0)
+        extra += held
         if extra.any():
             beat_row += np.cumsum(extra, dtype=np.int32)
         count = int(beat_row[-1]) + 1
@@ -60,12 +67,14 @@ class Rows:
         control = np.zeros(count, np.uint8)
         if count > beats:
             _fill_gaps(control, data[:, 1 : 1 + 2 * spec.lanes], kernel, rng)
-        control[:first] = PREAMBLE[:first]
+        control[:first] = preamble
         if control_of.bubble:
             control[beat_row[position == 0] - 1] = ENABLE
         control[beat_row] = ENABLE | VALID | np.where(position == 0, CLEAR, 0).astype(np.uint8)
         if control_of.last:
-            control[beat_row[_ends(block)]] |= LAST
+            control[beat_row[_ends(block)[~unended(kernel, block)]]] |= LAST
+        if held.any():
+            _hold(control, beat_row, held, extra, unended(kernel, block), rng)
         dot = block.dot_of_beat()
         data[:, 0] = control
         data[beat_row, 1 : 1 + spec.lanes] = block.weight[dot, position]
@@ -77,6 +86,59 @@ class Rows:
 def _ends(block: Pass) -> NDArray[np.int64]:
     """Return the last beat of each dot product."""
     return np.cumsum(block.length) - 1
+
+
+def unended(kernel: Kernel, block: Pass) -> NDArray[np.bool_]:
+    """Return which dot products are sent without their end: the next one's clear drops them."""
+    dot = np.arange(len(block.length))
+    some = block.gaps and kernel.control.abort > 0
+    return some & (dot % ABORT_EVERY == ABORT_EVERY - 1) & (dot < dot.size - 1)
+
+
+def _ready_preamble(kernel: Kernel, rng: np.random.Generator) -> Codes:
+    """Return a dot product, ended or not, and a reset before its result could come out."""
+    length = int(rng.integers(1, kernel.latency - 1))
+    rows = np.full(length + 3, ENABLE, np.uint8)
+    rows[:2] |= VALID
+    rows[0] |= CLEAR
+    rows[1] |= int(rng.integers(0, 2)) * LAST
+    rows[-1] |= VALID | RESET
+    return rows
+
+
+def _held(kernel: Kernel, block: Pass, *, after_reset: bool) -> NDArray[np.int64]:
+    """Return how many enabled rows the kernel makes each beat wait."""
+    held = np.zeros(block.beats, np.int64)
+    control = kernel.control
+    if control.ready:
+        starts = np.cumsum(block.length) - block.length
+        held[starts[1:]] = np.where(unended(kernel, block)[:-1], control.abort, control.gap)
+        held[0] = control.abort - 1 if after_reset else 0
+    return held
+
+
+def _hold(
+    control: Codes,
+    beat_row: NDArray[np.int32],
+    held: NDArray[np.int64],
+    extra: NDArray[np.int64],
+    dropped: NDArray[np.bool_],
+    rng: np.random.Generator,
+) -> None:
+    """Make rows in which the kernel is not ready, with or without a beat that it must not take.
+
+    The wait for a dropped dot product begins where the next one's clear is shown, so it is right
+    ahead of that beat; any other wait follows the last beat at once, then come the free gaps.
+    """
+    where = np.flatnonzero(held)
+    count = held[where]
+    ahead = np.zeros(where.size, np.bool_)
+    ahead[-dropped[:-1].size :] = dropped[:-1] if dropped.size > 1 else ahead[:0]
+    start = beat_row[where] - np.where(ahead, count, extra[where])
+    rows = np.repeat(start - np.cumsum(count) + count, count) + np.arange(count.sum())
+    noise = rng.integers(0, 2, (3, rows.size), np.uint8)
+    control[rows] = HELD | ENABLE | noise[0] * VALID | noise[1] * CLEAR | noise[2] * LAST
+    control[start[ahead]] = HELD | ENABLE | VALID | CLEAR
 
 
 def _fill_gaps(control: Codes, codes: Codes, kernel: Kernel, rng: np.random.Generator) -> None:
@@ -135,7 +197,7 @@ def expected(
     words = beat_words(kernel, block) if sums is None else sums
     result = sentinel(rows.enabled, kernel.out_words)
     if kernel.control.final:
-        ends = _ends(block)
+        ends = _ends(block)[~unended(kernel, block)]
         result[rows.out_row[ends]] = words[ends]
         return result
     result[rows.out_row] = words

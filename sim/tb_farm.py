@@ -95,7 +95,7 @@ async def cycles(count: int) -> None:
 
 async def power_up() -> None:
     """Hold reset long enough for the random power-up state to leave; its results do not count."""
-    longest = max(kernel.latency for kernel in KERNELS) + SETTLE
+    longest = max(kernel.settle for kernel in KERNELS) + SETTLE
     for index, kernel in enumerate(KERNELS):
         data = np.zeros((longest, 4 * kernel.row_words), np.uint8)
         data[:, 0] = ENABLE | RESET
@@ -116,8 +116,8 @@ async def run(blocks: list[Pass | None]) -> None:
         out = sentinel(rows.enabled, kernel.out_words)
         PORTS.bind(index, rows.data, out)
         laid.append((index, block, rows, out))
-    latency = max(KERNELS[index].latency for index, *_ in laid)
-    await cycles(max(len(rows.data) for _, _, rows, _ in laid) + latency + SETTLE)
+    settle = max(KERNELS[index].settle for index, *_ in laid)
+    await cycles(max(len(rows.data) for _, _, rows, _ in laid) + settle + SETTLE)
     for index, block, rows, out in laid:
         judge(index, block, rows, out)
 
@@ -163,10 +163,14 @@ async def stage(dut: Any, passes: list[Iterator[Pass]]) -> None:
 @cocotb.test()  # type: ignore[untyped-decorator]
 async def exhaustive_products(dut: Any) -> None:
     """Every pair of codes of every kernel, one product per dot product."""
-    await stage(dut, [product_passes(kernel.spec) for kernel in KERNELS])
+    await stage(dut, [product_passes(kernel.spec, 1 + kernel.control.gap) for kernel in KERNELS])
 
 
 @cocotb.test()  # type: ignore[untyped-decorator]
 async def accumulator_streams(dut: Any) -> None:
     """Streams that saturate, wrap, clear, pause and reset."""
-    await stage(dut, [stream_passes(kernel.spec, JOB["seed"], JOB["steps"]) for kernel in KERNELS])
+    passes = [
+        stream_passes(kernel.spec, JOB["seed"], JOB["steps"], kernel.control.longest)
+        for kernel in KERNELS
+    ]
+    await stage(dut, passes)

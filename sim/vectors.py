@@ -138,16 +138,17 @@ def _beats_to_rail(spec: MacSpec) -> int:
     return -(-spec.accumulator.max_int // max(most, 1)) + 1
 
 
-def product_passes(spec: MacSpec) -> Iterator[Pass]:
+def product_passes(spec: MacSpec, cycles: int = 1) -> Iterator[Pass]:
     """Yield every pair of codes once per lane, each beat a dot product of its own.
 
-    Every lane runs through all pairs, each lane from another starting point.
+    Every lane runs through all pairs, each lane from another starting point.  ``cycles`` is what
+    a dot product of one beat takes.
     """
     weights = np.array(spec.weight.codes, np.uint8)
     acts = np.array(spec.act.codes, np.uint8)
     pairs = weights.size * acts.size
     offset = (np.arange(spec.lanes) * (2 * pairs // (3 * spec.lanes) | 1)) % pairs
-    rows = max(MAX_CELLS // spec.lanes, 1)
+    rows = max(MAX_CELLS // (spec.lanes * cycles), 1)
     for start in range(0, pairs, rows):
         index = (np.arange(start, min(start + rows, pairs))[:, None, None] + offset) % pairs
         w, a = np.divmod(index, acts.size)
@@ -190,14 +191,18 @@ def dot_codes(
     return operands[0], operands[1]
 
 
-def stream_passes(spec: MacSpec, seed: int, steps: int) -> Iterator[Pass]:
-    """Yield dot products of at least ``steps`` beats in all.
+def stream_passes(spec: MacSpec, seed: int, steps: int, longest: int = 0) -> Iterator[Pass]:
+    """Yield dot products of at least ``steps`` beats in all, none above ``longest`` (0: any).
 
     Three quarters are long dots back to back; the rest have random lengths (clear mid-stream),
     a partial last beat, gaps, and a reset with beats in flight.
     """
     rng = generator(seed, spec, "streams")
     beats = min(max(4 * _beats_to_rail(spec) + 32, 64), MAX_BEATS, max(steps // 16, 1))
+    if longest:
+        beats = min(beats, longest)
+        if longest * spec.lanes * len(KINDS) <= MAX_CELLS:
+            yield _longest(spec, rng, longest)
     most = max(MAX_CELLS // (spec.lanes * beats), 1)  # dots in one pass
     left = steps - steps // GAP_SHARE
     while left > 0:
@@ -214,6 +219,28 @@ def stream_passes(spec: MacSpec, seed: int, steps: int) -> Iterator[Pass]:
         _cut_last_beat(spec, rng, weight, act, length)
         yield Pass("gaps", weight, act, length, gaps=True, reset=True)
         left -= int(length.sum())
+
+
+def _longest(spec: MacSpec, rng: np.random.Generator, beats: int) -> Pass:
+    """Return dot products of the greatest length, full of what fills an accumulator most.
+
+    The largest product; the least; the two in turn; then largest significands, each dot product
+    with one pair of exponents and one sign.
+    """
+    weight, act = dot_codes(spec, rng, len(KINDS), beats)
+    ends = [_extreme_pair(spec, largest=largest) for largest in (True, False)]
+    for dot, chosen in enumerate((ends[:1], ends[1:], ends)):
+        for beat in range(beats):
+            weight[dot, beat], act[dot, beat] = chosen[beat % len(chosen)]
+    for dot in range(3, len(KINDS)):
+        for codes, fmt in ((weight, spec.weight), (act, spec.act)):
+            if not isinstance(fmt, Integer):
+                full = (1 << fmt.mantissa_bits) - 1
+                codes[dot] = next(
+                    code | full if code | full in fmt.codes else code
+                    for code in [int(rng.choice(fmt.codes))]
+                )
+    return Pass("streams", weight, act, np.full(len(KINDS), beats))
 
 
 def _cut_last_beat(

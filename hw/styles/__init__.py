@@ -9,7 +9,7 @@ from hw.style import Style
 from hwquant.errors import SpecError
 from hwquant.mac import MacSpec
 
-from . import bucket, plain, table
+from . import booth, bucket, plain, table
 
 __all__ = ["STYLES", "fitting", "style_of"]
 
@@ -19,6 +19,8 @@ STYLES: Final = {
         plain.STYLE,
         table.STYLE,
         table.PORTABLE,
+        booth.STYLE,
+        booth.PORTABLE,
         bucket.STYLE,
         bucket.FAST,
         bucket.PORTABLE,

@@ -9,7 +9,7 @@ from hw.style import Style
 from hwquant.formats import Format, Integer
 from hwquant.mac import MacSpec, Overflow
 
-__all__ = ["PRODUCT_SOURCES", "STYLE", "product_bits", "product_parameters"]
+__all__ = ["PRODUCT_SOURCES", "STYLE", "operand", "product_bits", "product_parameters"]
 
 PRODUCT_SOURCES: Final = (
     "hq_decode.sv",
@@ -50,7 +50,8 @@ def product_bits(weight: Format, act: Format) -> int:
     return magnitude + (not twos_complement)
 
 
-def _operand(prefix: str, fmt: Format) -> dict[str, int]:
+def operand(prefix: str, fmt: Format) -> dict[str, int]:
+    """Return the parameters that describe one operand to ``hq_decode`` and what holds it."""
     minifloat = not isinstance(fmt, Integer)
     return {
         f"{prefix}Bits": fmt.bits,
@@ -63,8 +64,8 @@ def _operand(prefix: str, fmt: Format) -> dict[str, int]:
 def product_parameters(spec: MacSpec) -> dict[str, int]:
     """Return the parameters of block ``hq_product``, in declaration order."""
     return {
-        **_operand("Weight", spec.weight),
-        **_operand("Act", spec.act),
+        **operand("Weight", spec.weight),
+        **operand("Act", spec.act),
         "ProductBits": product_bits(spec.weight, spec.act),
     }
 

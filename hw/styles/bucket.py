@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Styles ``bucket*``: products are added to the bucket of their exponent, in distributed RAM.
+
+The result comes once per dot product, when the buckets are drained.  See ``hq_bucket_mac`` for
+the function and ``docs/kernels_bucket.md`` for the architecture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from hw.style import Style, Timing
+from hwquant.fixed import signed_bits
+from hwquant.formats import Format, Integer
+from hwquant.mac import MacSpec, Overflow
+
+from .plain import operand
+
+__all__ = ["FAST", "PORTABLE", "STYLE", "Plan", "plan"]
+
+SOURCES: Final = (
+    "hq_decode.sv",
+    "hq_mul.sv",
+    "hq_add.sv",
+    "hq_chain.sv",
+    "hq_bucket_ram.sv",
+    "hq_bucket.sv",
+    "hq_drain.sv",
+    "hq_bucket_mac.sv",
+)
+PRIMITIVES: Final = ("CARRY8", "RAM32M16", "RAM32M", "RAM32X1S", "RAM64X1S")
+MAX_ADDRESS: Final = 6  # 64 words: the deepest RAM of one LUT per bit
+MAX_WINDOW: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How the buckets of a spec lie.
+
+    ``window`` is log2 of the exponents that share a bucket; ``first`` .. ``last`` are the buckets'
+    addresses of ``addr_bits``; ``bucket_bits`` holds every sum of the spec's length; ``steps`` are
+    the drain steps; ``drop`` bits of the result lie below its unit.
+    """
+
+    window: int
+    first: int
+    last: int
+    addr_bits: int
+    bucket_bits: int
+    steps: int
+    drop: int
+    lanes: int
+
+    @property
+    def buckets(self) -> int:
+        """Number of buckets."""
+        return self.last - self.first + 1
+
+    @property
+    def clears(self) -> int:
+        """Words to clear: the buckets, and with more than one lane an empty word."""
+        return self.buckets + (self.lanes > 1)
+
+    @property
+    def timing(self) -> Timing:
+        """Cycles of the handshake."""
+        return Timing(
+            latency=self.steps + 3 + (self.lanes > 1),
+            gap=self.steps + self.clears + 2,
+            abort=self.clears + 2,
+        )
+
+
+def _exponents(fmt: Format) -> int:
+    """Return the number of exponents of a format that shift; 0 where there is but one."""
+    if isinstance(fmt, Integer) or fmt.exponent_bits < 2:
+        return 0
+    return (1 << fmt.exponent_bits) - 1
+
+
+def _significands(fmt: Format) -> tuple[int, int]:
+    """Return the least and greatest signed significand."""
+    if isinstance(fmt, Integer):
+        return (-(1 << fmt.bits - 1), (1 << fmt.bits - 1) - 1) if fmt.signed else (0, fmt.max_int)
+    top = (1 << fmt.mantissa_bits + (fmt.exponent_bits > 0)) - 1
+    return (-top if fmt.signed else 0), top
+
+
+def plan(spec: MacSpec, window: int) -> Plan:
+    """Return how the buckets of ``spec`` lie when ``2**window`` exponents share one."""
+    counts = [count for count in map(_exponents, (spec.weight, spec.act)) if count]
+    offset, largest = len(counts), sum(counts)
+    digit = 1 << window
+    first, last = offset >> window, largest >> window
+    drop = offset - (first << window)
+    addr_bits = max(last.bit_length(), 1)
+    ends = [w * a for w in _significands(spec.weight) for a in _significands(spec.act)]
+    reach = spec.beats << digit - 1
+    bucket_bits = signed_bits(min(*ends, 0) * reach, max(*ends, 0) * reach)
+    if spec.accumulator.width + drop < bucket_bits:  # the rest is never seen
+        bucket_bits = max(spec.accumulator.width + drop, _product_bits(spec) + digit)
+    steps = last - first + 1
+    if spec.lanes > 1:
+        steps = max(steps, -(-(spec.accumulator.width + drop) // digit))
+        if steps > last - first + 1 and first == 0 and last + 1 == 1 << addr_bits:
+            addr_bits += 1  # the word read after the last bucket is one of its own
+    return Plan(window, first, last, addr_bits, bucket_bits, steps, drop, spec.lanes)
+
+
+def _product_bits(spec: MacSpec) -> int:
+    """Return the width of the significands' product in the RTL."""
+
+    def width(fmt: Format) -> int:
+        if isinstance(fmt, Integer):
+            return fmt.bits
+        return fmt.mantissa_bits + (fmt.exponent_bits > 0)
+
+    return width(spec.weight) + width(spec.act)
+
+
+def _ram_luts(depth_bits: int, width: int) -> int:
+    """Return the LUTs of single-port distributed RAM, as ``hq_bucket_ram`` builds it."""
+    if depth_bits > 5:
+        return width
+    rest = width % 16
+    return 8 * (width // 16) + min(8, rest if rest <= 4 else 4 + max(0, rest - 8))
+
+
+def _price(spec: MacSpec, window: int) -> tuple[int, int]:
+    """Return what depends on the window: LUTs, then drain steps (both: less is better)."""
+    made = plan(spec, window)
+    product = _product_bits(spec)
+    before = (product + 1) // 2 if window == 2 and product > 2 else 0
+    return made.bucket_bits + _ram_luts(made.addr_bits, made.bucket_bits) + before, made.steps
+
+
+def _windows(spec: MacSpec) -> list[int]:
+    return [w for w in range(MAX_WINDOW + 1) if plan(spec, w).addr_bits <= MAX_ADDRESS]
+
+
+def _smallest(spec: MacSpec) -> int:
+    return min(_windows(spec), key=lambda window: _price(spec, window))
+
+
+def _fastest(spec: MacSpec) -> int:
+    """Return the window after the smallest's: the drain takes half as long."""
+    return min(_smallest(spec) + 1, MAX_WINDOW)
+
+
+def refuse(spec: MacSpec) -> str | None:
+    """Return why no bucket kernel does ``spec``, None where one does."""
+    if not (_exponents(spec.weight) or _exponents(spec.act)):
+        return "neither operand has two exponent bits or more, so every product has one bucket"
+    if spec.overflow is Overflow.SATURATE:
+        return "a sum over buckets has no order in which to saturate; use overflow wrap"
+    return None
+
+
+def _parameters(spec: MacSpec, window: int, *, primitive: bool) -> dict[str, int]:
+    """Return the parameters of block ``hq_bucket_mac``, in declaration order."""
+    made = plan(spec, window)
+    return {
+        "Primitive": int(primitive),
+        "Lanes": spec.lanes,
+        **operand("Weight", spec.weight),
+        **operand("Act", spec.act),
+        "Window": made.window,
+        "AddrBits": made.addr_bits,
+        "First": made.first,
+        "Last": made.last,
+        "Steps": made.steps,
+        "BucketBits": made.bucket_bits,
+        "Drop": made.drop,
+        "AccBits": spec.accumulator.width,
+    }
+
+
+def _style(name: str, window: Callable[[MacSpec], int], *, primitive: bool) -> Style:
+    return Style(
+        name=name,
+        top="hq_bucket_mac",
+        sources=SOURCES,
+        latency_cycles=0,
+        parameters=lambda spec: _parameters(spec, window(spec), primitive=primitive),
+        refuse=refuse,
+        primitives=PRIMITIVES if primitive else (),
+        timing=lambda spec: plan(spec, window(spec)).timing,
+    )
+
+
+STYLE: Final = _style("bucket", _smallest, primitive=True)
+FAST: Final = _style("bucket_fast", _fastest, primitive=True)
+PORTABLE: Final = _style("bucket_portable", _smallest, primitive=False)
