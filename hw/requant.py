@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from hwquant.errors import HwquantError, InputError, SpecError
 from hwquant.fixed import Fixed, signed_bits
-from hwquant.formats import Integer
+from hwquant.formats import Format, Integer
 from hwquant.requant import MultiplyShift, Requantizer, RoundPack, Thresholds
 
 from .library import source_text
@@ -38,8 +38,8 @@ __all__ = [
 ]
 
 _ROUND: Final = (
-    "hq_rom.sv", "hq_add.sv", "hq_shift.sv", "hq_clamp.sv", "hq_norm.sv", "hq_pack.sv",
-    "hq_round.sv",
+    "hq_rom.sv", "hq_add.sv", "hq_bias.sv", "hq_shift.sv", "hq_clamp.sv", "hq_norm.sv",
+    "hq_pack.sv", "hq_round.sv",
 )  # fmt: skip
 _SOURCES: Final = {
     "round": _ROUND,
@@ -53,6 +53,7 @@ _TOPS: Final = {
     "search": "hq_thr",
     "parallel": "hq_thr",
 }
+_WORTH_SPLITTING: Final = 3  # bits that the adder must lose, see hq_bias.sv
 _FEW: Final = 3  # thresholds a channel, up to which comparing with all is the smaller way
 _FEW_CONSTANT: Final = 31  # the same where they are constants, with one channel
 
@@ -97,6 +98,13 @@ def _output(spec: RoundPack) -> dict[str, int]:
     }
 
 
+def _live_bits(fmt: Format) -> int:
+    """Return the bits above the rounding point that tell unsaturated magnitudes apart."""
+    if isinstance(fmt, Integer):
+        return fmt.bits - fmt.signed
+    return fmt.mantissa_bits + ((1 << fmt.exponent_bits) - 1 if fmt.exponent_bits else 0)
+
+
 def _sum(spec: RoundPack) -> dict[str, Parameter]:
     """Return the parameters of the biased sum; see ``hq_round.sv``."""
     frac, rails = spec.frac, Fixed(spec.acc_bits, 0)
@@ -107,9 +115,13 @@ def _sum(spec: RoundPack) -> dict[str, Parameter]:
     low, high = min(bias), max(bias)
     needed = signed_bits((rails.min_int << frac) + low, (rails.max_int << frac) + high)
     bias_bits = signed_bits(low, high)
+    whole = max(needed, bias_bits, spec.acc_bits + frac, min(shifts) + 1)
+    short = max(bias_bits, max(shifts) + _live_bits(spec.fmt) + 1)
+    split = spec.acc_bits + frac >= short + _WORTH_SPLITTING
     return {
         "Frac": frac,
-        "SumBits": max(needed, bias_bits, spec.acc_bits + frac, min(shifts) + 1),
+        "SumBits": short if split else whole,
+        "Split": int(split),
         "Channels": spec.channels,
         "BiasBits": bias_bits,
         "Bias": _table(bias, bias_bits),

@@ -14,7 +14,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from hw import yosys
 from hw.manifest import MANIFEST, read_record
+from hw.netlist import cell_sources
 from hw.requant import (
     RequantBundle,
     requant_from_json,
@@ -41,6 +43,7 @@ __all__ = [
     "Unit",
     "farm_cpp",
     "farm_sv",
+    "mapped_requant",
     "requant_design",
     "verify_requant",
     "verify_requant_design",
@@ -166,6 +169,16 @@ def requant_design(specs: Sequence[Requantizer], styles: Sequence[str] = ()) -> 
         units.append(unit)
     sources["units.sv"] = "\n".join(texts)
     return RequantDesign(tuple(units), sources)
+
+
+def mapped_requant(design: RequantDesign) -> RequantDesign:
+    """Return ``design`` with the netlist that Yosys maps each unit to instead of its RTL.
+
+    Raises `ToolError` for a netlist with cells that have no model, such as block RAM.
+    """
+    texts = {unit.name: yosys.netlist(design.sources, unit.name) for unit in design.units}
+    cells = cell_sources("\n".join(texts.values()))
+    return RequantDesign(design.units, cells | {f"{n}.sv": text for n, text in texts.items()})
 
 
 def _bundle_design(folder: Path) -> tuple[RequantDesign, list[str]]:

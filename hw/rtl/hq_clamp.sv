@@ -17,6 +17,7 @@ module hq_clamp #(
 ) (
   input  logic [InBits-1:0] sum_i,
   input  logic tie_i,
+  input  logic over_i,  // beyond InBits, with the sign of sum_i
   output logic [Bits-1:0] code_o
 );
 
@@ -43,7 +44,7 @@ module hq_clamp #(
     logic [Bits-1:0] body;
 
     // It fits when every bit from the code's sign upward is the sign.
-    assign over = (wide[WideBits-1:Bits-1] != {WideBits - Bits + 1{neg}});
+    assign over = over_i || wide[WideBits-1:Bits-1] != {WideBits - Bits + 1{neg}};
 
     if (Bits == 1) begin : gen_one
       assign body = low;
@@ -61,7 +62,7 @@ module hq_clamp #(
   end else begin : gen_unsigned
     logic over;
 
-    assign over = |wide[WideBits-1:Bits];  // too large, or negative
+    assign over = over_i | (|wide[WideBits-1:Bits]);  // too large, or negative
 
     if (Bits == 1) begin : gen_one
       assign code_o = over ? ~neg : low;

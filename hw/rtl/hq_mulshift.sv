@@ -18,6 +18,7 @@ module hq_mulshift #(
   parameter bit [Channels*MultBits-1:0] Mult = '0,  // channel 0 in the low bits
   parameter int unsigned Frac = 0,  // zero bits below the product
   parameter int unsigned SumBits = 41,  // width of product plus bias
+  parameter bit Split = 1'b0,  // SumBits does not hold every sum, see hq_bias
   parameter int unsigned BiasBits = 24,  // width of a bias, two's complement
   parameter bit [Channels*BiasBits-1:0] Bias = '0,  // channel 0 in the low bits
   parameter int unsigned Shift = 16,  // 1 or more
@@ -94,6 +95,7 @@ module hq_mulshift #(
     .AccBits(ProductBits),
     .Frac(Frac),
     .SumBits(SumBits),
+    .Split(Split),
     .Channels(Channels),
     .BiasBits(BiasBits),
     .Bias(Bias),

@@ -21,6 +21,7 @@ module hq_pack #(
   parameter int unsigned ManBits = 1,  // mantissa field width
   parameter bit Signed = 1'b1,  // has a sign bit
   parameter int unsigned MaxCode = 7,  // fields of the largest finite magnitude
+  parameter bit Saturate = 1'b1,  // some number exceeds MaxCode; else over_i is ignored
   localparam int unsigned MagBits = ExpBits + ManBits,
   localparam int unsigned FieldBits = ExpBits > 0 ? ExpBits : 1,
   localparam int unsigned Bits = MagBits + (Signed ? 1 : 0)
@@ -60,9 +61,26 @@ module hq_pack #(
   end
 
   assign up = neg_i ? ~top_i[0] | (~sticky_i & odd) : top_i[0] & (sticky_i | odd);
-  assign rounded = {1'b0, magnitude} + (MagBits + 1)'(up);
-  assign clamped = over_i || rounded > (MagBits + 1)'(MaxCode) ? MagBits'(MaxCode)
-                                                               : rounded[MagBits-1:0];
+  // Bit b flips when all below it are ones: a few LUTs, where a carry chain would be longer.
+  for (genvar b = 0; b <= MagBits; b++) begin : gen_bit
+    if (b == 0) begin : gen_low
+      assign rounded[b] = magnitude[b] ^ up;
+    end else if (b < MagBits) begin : gen_middle
+      assign rounded[b] = magnitude[b] ^ (up & (&magnitude[b-1:0]));
+    end else begin : gen_high
+      assign rounded[b] = up & (&magnitude);
+    end
+  end
+
+  if (Saturate) begin : gen_saturate
+    logic over;
+    assign over = over_i || rounded > (MagBits + 1)'(MaxCode);
+    assign clamped = over ? MagBits'(MaxCode) : rounded[MagBits-1:0];
+  end else begin : gen_fits
+    logic unused_over;
+    assign unused_over = over_i ^ rounded[MagBits];
+    assign clamped = rounded[MagBits-1:0];
+  end
 
   if (Signed) begin : gen_signed
     assign code_o = {neg_i & (|clamped), clamped};

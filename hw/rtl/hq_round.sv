@@ -6,7 +6,8 @@
 /// in units of the output format's step: nearest, ties to the even code (with no mantissa: away
 /// from zero, but to 0 next to 0), saturating, -0 never emitted.  Frac is 0 unless a shift below
 /// one is wanted.  For integer formats Bias must already hold half of the divisor, which leaves
-/// only ties to be set right.  SumBits must hold every sum; hw.requant chooses all of these.
+/// only ties to be set right.  SumBits must hold every sum, or (Split) more than every number that
+/// does not saturate.  hw.requant chooses all of these.
 ///
 /// en_i = 0 freezes everything; rst_i acts even then.
 ///
@@ -18,6 +19,7 @@ module hq_round #(
   parameter int unsigned AccBits = 24,  // accumulator width, two's complement
   parameter int unsigned Frac = 0,  // zero bits below the accumulator
   parameter int unsigned SumBits = 25,  // width of accumulator plus bias
+  parameter bit Split = 1'b0,  // SumBits does not hold every sum, see hq_bias
   parameter int unsigned Channels = 4,  // rows of the tables
   parameter int unsigned BiasBits = 12,  // width of a bias, two's complement
   parameter bit [Channels*BiasBits-1:0] Bias = '0,  // channel 0 in the low bits
@@ -53,9 +55,6 @@ module hq_round #(
   if (Shift < 1 || Shift >= SumBits) begin : gen_bad_shift
     $error("hq_round: Shift must be 1..SumBits-1");
   end
-  if (SumBits < AccBits + Frac || SumBits < BiasBits) begin : gen_bad_sum
-    $error("hq_round: SumBits must be AccBits+Frac or more, and BiasBits or more");
-  end
   if (!Float && ExpBits != 0) begin : gen_bad_integer
     $error("hq_round: an integer has no exponent field, ExpBits must be 0");
   end
@@ -63,14 +62,14 @@ module hq_round #(
   logic [Latency-1:0] valid_q;
   logic [AccBits-1:0] acc_q;
   logic [BiasBits-1:0] bias_q;
-  logic [SumBits-1:0] left;
-  logic [SumBits-1:0] right;
-  logic [SumBits-1:0] sum_d;
+  logic [AccBits+Frac-1:0] left;
   logic [SumBits-1:0] sum_q;
+  logic over_q;
   logic [KeptBits-1:0] kept;
   logic kept_sticky;
   logic [KeptBits-1:0] scaled;
   logic sticky;
+  logic over;
   logic [Bits-1:0] code_d;
 
   always_ff @(posedge clk_i) begin
@@ -83,7 +82,6 @@ module hq_round #(
   always_ff @(posedge clk_i) begin
     if (en_i) begin
       acc_q <= acc_i;
-      sum_q <= sum_d;
       code_o <= code_d;
     end
   end
@@ -99,17 +97,20 @@ module hq_round #(
     .data_o(bias_q)
   );
 
-  assign left = SumBits'($signed(acc_q)) << Frac;
-  assign right = SumBits'($signed(bias_q));
+  assign left = (AccBits + Frac)'($signed(acc_q)) << Frac;
 
-  hq_add #(
-    .Width(SumBits),
-    .HasCarry(1'b0)
-  ) u_add (
-    .a_i(left),
-    .b_i(right),
-    .carry_i(1'b0),
-    .sum_o(sum_d)
+  hq_bias #(
+    .AccBits(AccBits + Frac),
+    .BiasBits(BiasBits),
+    .SumBits(SumBits),
+    .Split(Split)
+  ) u_sum (
+    .clk_i(clk_i),
+    .en_i(en_i),
+    .acc_i(left),
+    .bias_i(bias_q),
+    .sum_o(sum_q),
+    .over_o(over_q)
   );
 
   assign kept = sum_q[SumBits-1:Drop];
@@ -153,11 +154,13 @@ module hq_round #(
         own_qq <= own_q;
         scaled <= scaled_d;
         sticky <= sticky_d;
+        over <= over_q;
       end
     end
   end else begin : gen_one_shift
     assign scaled = kept;
     assign sticky = kept_sticky;
+    assign over = over_q;
   end
 
   if (Float) begin : gen_minifloat
@@ -168,6 +171,8 @@ module hq_round #(
     localparam int unsigned WindowBits = Keep + (1 << ExpBits) - 1;
     localparam int unsigned LiveBits = ExpBits > 0 ? WindowBits - 1 : WindowBits;
     localparam int unsigned WideBits = KeptBits > LiveBits + 1 ? KeptBits : LiveBits + 1;
+    // Half a step below the largest power of two, nothing saturates.
+    localparam bit Saturate = KeptBits > LiveBits || MaxCode + 1 != (1 << (ExpBits + ManBits));
 
     logic [WideBits-1:0] wide;
     logic [WindowBits-1:0] window;
@@ -176,7 +181,7 @@ module hq_round #(
     logic [Keep-1:0] top;
     logic low;
     logic neg_q;
-    logic over_q;
+    logic large_q;
     logic [FieldBits-1:0] field_q;
     logic [ManBits:0] top_q;
     logic low_q;
@@ -208,7 +213,7 @@ module hq_round #(
     always_ff @(posedge clk_i) begin
       if (en_i) begin
         neg_q <= neg;
-        over_q <= wide[WideBits-1:LiveBits] != {WideBits - LiveBits{neg}};
+        large_q <= over || wide[WideBits-1:LiveBits] != {WideBits - LiveBits{neg}};
         field_q <= field;
         top_q <= top[ManBits:0];
         low_q <= low;
@@ -219,10 +224,11 @@ module hq_round #(
       .ExpBits(ExpBits),
       .ManBits(ManBits),
       .Signed(Signed),
-      .MaxCode(MaxCode)
+      .MaxCode(MaxCode),
+      .Saturate(Saturate)
     ) u_pack (
       .neg_i(neg_q),
-      .over_i(over_q),
+      .over_i(large_q),
       .field_i(field_q),
       .top_i(top_q),
       .sticky_i(low_q),
@@ -237,6 +243,7 @@ module hq_round #(
     ) u_clamp (
       .sum_i(scaled),
       .tie_i(~sticky),
+      .over_i(over),
       .code_o(code_d)
     );
   end

@@ -69,16 +69,17 @@ module hq_thr #(
   assign valid_o = valid_q[Latency-1];
 
   if (Search) begin : gen_search
-    logic [Steps:0][AccBits-1:0] acc;
-    logic [Steps:0][ChanBits-1:0] chans;
-    logic [Steps:0][Steps-1:0] found;
+    // What goes into step j stands at place j; flat, because not every tool takes arrays here.
+    logic [(Steps+1)*AccBits-1:0] acc;
+    logic [(Steps+1)*ChanBits-1:0] chans;
+    logic [(Steps+1)*Steps-1:0] found;
     logic unused_acc;
 
-    assign acc[0] = acc_i;
-    assign chans[0] = chan_i;
-    assign found[0] = '0;
-    assign unused_acc = ^acc[Steps];
-    assign chan = chans[Steps];
+    assign acc[AccBits-1:0] = acc_i;
+    assign chans[ChanBits-1:0] = chan_i;
+    assign found[Steps-1:0] = '0;
+    assign unused_acc = ^acc[Steps*AccBits+:AccBits];
+    assign chan = chans[Steps*ChanBits+:ChanBits];
 
     for (genvar j = 0; j < Steps; j++) begin : gen_step
       hq_thr_step #(
@@ -91,17 +92,17 @@ module hq_thr #(
       ) u_step (
         .clk_i(clk_i),
         .en_i(en_i),
-        .chan_i(chans[j]),
-        .acc_i(acc[j]),
-        .found_i(found[j]),
-        .chan_o(chans[j+1]),
-        .acc_o(acc[j+1]),
-        .found_o(found[j+1])
+        .chan_i(chans[j*ChanBits+:ChanBits]),
+        .acc_i(acc[j*AccBits+:AccBits]),
+        .found_i(found[j*Steps+:Steps]),
+        .chan_o(chans[(j+1)*ChanBits+:ChanBits]),
+        .acc_o(acc[(j+1)*AccBits+:AccBits]),
+        .found_o(found[(j+1)*Steps+:Steps])
       );
     end
 
     always_ff @(posedge clk_i) begin
-      if (en_i) count <= found[Steps];
+      if (en_i) count <= found[Steps*Steps+:Steps];
     end
   end else begin : gen_parallel
     localparam int unsigned CompareBits = AccBits > ThrBits ? AccBits : ThrBits;
