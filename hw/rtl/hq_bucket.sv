@@ -30,19 +30,20 @@ module hq_bucket #(
   parameter bit ActFloat = 1'b1,  // activation is a minifloat
   parameter bit ActSigned = 1'b1,  // activation has a sign
   parameter int unsigned ActExpBits = 4,  // activation exponent field width
+  parameter bit RecodeAct = 1'b0,  // Booth recodes the activation, else the weight
   parameter int unsigned Window = 0,  // log2 of the exponents that share a bucket
   parameter int unsigned AddrBits = 5,  // width of a bucket address
   parameter int unsigned BucketBits = 17,  // width of a bucket
   localparam int unsigned Digit = 1 << Window
 ) (
   input  logic clk_i,
-  input  logic rst_i,
   input  logic en_i,
-  input  logic take_i,  // the codes are a beat
-  input  logic write_i,  // the buckets may be written
+  input  logic drop_i,  // resets the operands: the codes are no beat
+  input  logic write_i,  // enables the writing of buckets
   input  logic [AddrBits-1:0] addr_i,
   input  logic clear_i,
-  input  logic shift_i,
+  input  logic set_i,  // sets the top to all ones
+  input  logic shift_i,  // lets the top take the sum
   input  logic [WeightBits-1:0] weight_i,
   input  logic [ActBits-1:0] act_i,
   output logic [Digit-1:0] digit_o,  // what the drain step shifts out, before its clock edge
@@ -84,7 +85,7 @@ module hq_bucket #(
   logic [ActBits-1:0] act_q;
 
   always_ff @(posedge clk_i) begin
-    if (rst_i || (en_i && !take_i)) begin
+    if (drop_i) begin
       weight_q <= '0;
       act_q <= '0;
     end else if (en_i) begin
@@ -102,7 +103,8 @@ module hq_bucket #(
   logic [MulBits-1:0] product;
   logic [SumBits-1:0] exp_sum;
 
-  hq_decode #(
+  hq_bucket_decode #(
+    .Primitive(Primitive),
     .Bits(WeightBits),
     .Float(WeightFloat),
     .Signed(WeightSigned),
@@ -114,7 +116,8 @@ module hq_bucket #(
     .exp_o(weight_exp)
   );
 
-  hq_decode #(
+  hq_bucket_decode #(
+    .Primitive(Primitive),
     .Bits(ActBits),
     .Float(ActFloat),
     .Signed(ActSigned),
@@ -126,15 +129,17 @@ module hq_bucket #(
     .exp_o(act_exp)
   );
 
-  hq_mul #(
+  hq_bucket_mul #(
+    .Primitive(Primitive),
     .ABits(WeightSigBits),
     .BBits(ActSigBits),
     .ASigned(WeightTwos),
-    .BSigned(ActTwos)
+    .BSigned(ActTwos),
+    .RecodeB(RecodeAct)
   ) u_mul (
     .a_i(weight_sig),
     .b_i(act_sig),
-    .p_o(product)
+    .product_o(product)
   );
 
   // Without a beat the sum of exponents is Offset; addr_i then makes it the bucket's.
@@ -192,24 +197,71 @@ module hq_bucket #(
     end
   end
 
-  if (Window < 2 || MulBits == 2) begin : gen_near
-    localparam int unsigned Used = WeightSigBits == 1 && ActSigBits == 1 ? 1 : MulBits;
-    logic [Used-1:0] product_q;
-    logic [BucketBits-1:0] wide;
+  if (Window == 0) begin : gen_exact
+    // The two lowest bits are made in the accumulator's LUTs, of operand bits.
+    localparam int unsigned Made = WeightSigBits > 1 && ActSigBits > 1 ? 2 : 1;
+    logic [MulBits-1:0] product_q;
+    logic weight_low_q;
+    logic act_low_q;
 
     always_ff @(posedge clk_i) begin
-      if (en_i) product_q <= product[Used-1:0];
+      if (en_i) begin
+        weight_low_q <= weight_sig[0];
+        act_low_q <= act_sig[0];
+      end
+    end
+    assign product_q[0] = weight_low_q && act_low_q;
+
+    if (MulBits == 2) begin : gen_bit
+      assign product_q[1] = 1'b0;
+    end else if (Made == 1) begin : gen_row
+      always_ff @(posedge clk_i) begin
+        if (en_i) product_q[MulBits-1:1] <= product[MulBits-1:1];
+      end
+    end else begin : gen_rows
+      logic half_q;
+      logic act_next_q;
+
+      always_ff @(posedge clk_i) begin
+        if (en_i) begin
+          half_q <= weight_sig[1] && act_sig[0];
+          act_next_q <= act_sig[1];
+        end
+      end
+      assign product_q[1] = half_q ^ (weight_low_q && act_next_q);
+
+      if (MulBits == 4 && !Twos) begin : gen_square
+        // Of 2 x 2 bits the upper two are one gate and the lowest bit.
+        logic high_q;
+        always_ff @(posedge clk_i) begin
+          if (en_i) high_q <= weight_sig[1] && act_sig[1];
+        end
+        assign product_q[2] = high_q && !product_q[0];
+        assign product_q[3] = high_q && product_q[0];
+      end else begin : gen_wide
+        always_ff @(posedge clk_i) begin
+          if (en_i) product_q[MulBits-1:2] <= product[MulBits-1:2];
+        end
+      end
+    end
+    assign placed = Twos ? BucketBits'($signed(product_q)) : BucketBits'(product_q);
+    logic unused_product;
+    assign unused_product = ^product;
+  end else if (Window == 1 || MulBits == 2) begin : gen_near
+    // A product of single bits needs no second bit.
+    localparam int unsigned Used = MulBits == 2 ? 1 : MulBits;
+    logic [Used-1:0] product_q;
+    logic [BucketBits-1:0] wide;
+    logic [Window-1:0] shift_q;
+
+    always_ff @(posedge clk_i) begin
+      if (en_i) begin
+        product_q <= product[Used-1:0];
+        shift_q <= exp_sum[Window-1:0];
+      end
     end
     assign wide = Twos ? BucketBits'($signed(product_q)) : BucketBits'(product_q);
-    if (Window == 0) begin : gen_plain
-      assign placed = wide;
-    end else begin : gen_shift
-      logic [Window-1:0] shift_q;
-      always_ff @(posedge clk_i) begin
-        if (en_i) shift_q <= exp_sum[Window-1:0];
-      end
-      assign placed = wide << shift_q;
-    end
+    assign placed = wide << shift_q;
     if (Used < MulBits) begin : gen_rest
       logic unused_product;
       assign unused_product = ^product[MulBits-1:Used];
@@ -273,17 +325,15 @@ module hq_bucket #(
     .Width(BucketBits)
   ) u_ram (
     .clk_i(clk_i),
-    .we_i(en_i && write_i),
+    .we_i(write_i),
     .addr_i(addr_q),
     .data_i(sum),
     .data_o(bucket)
   );
 
   always_ff @(posedge clk_i) begin
-    if (en_i) begin
-      if (clear_i) top_q <= '1;
-      else if (shift_i) top_q <= {{Digit{sum[BucketBits-1]}}, sum[BucketBits-1:Digit]};
-    end
+    if (set_i) top_q <= '1;
+    else if (shift_i) top_q <= {{Digit{sum[BucketBits-1]}}, sum[BucketBits-1:Digit]};
   end
 
   assign digit_o = sum[Digit-1:0];

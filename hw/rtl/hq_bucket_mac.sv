@@ -32,6 +32,7 @@ module hq_bucket_mac #(
   parameter bit ActFloat = 1'b1,  // activation is a minifloat
   parameter bit ActSigned = 1'b1,  // activation has a sign
   parameter int unsigned ActExpBits = 4,  // activation exponent field width
+  parameter bit RecodeAct = 1'b0,  // Booth recodes the activation, else the weight
   parameter int unsigned Window = 0,  // log2 of the exponents that share a bucket
   parameter int unsigned AddrBits = 5,  // width of a bucket address
   parameter int unsigned First = 2,  // address of the least bucket
@@ -57,8 +58,9 @@ module hq_bucket_mac #(
   localparam int unsigned Digit = 1 << Window;
   localparam int unsigned LowBits = Digit * Steps;
 
-  logic take;
+  logic drop;
   logic clear;
+  logic set;
   logic shift;
   logic drain;
   logic valid;
@@ -81,9 +83,10 @@ module hq_bucket_mac #(
     .clear_i(clear_i),
     .last_i(last_i),
     .ready_o(ready_o),
-    .take_o(take),
+    .drop_o(drop),
     .addr_o(addr),
     .clear_o(clear),
+    .set_o(set),
     .shift_o(shift),
     .drain_o(drain),
     .valid_o(valid)
@@ -100,17 +103,18 @@ module hq_bucket_mac #(
       .ActFloat(ActFloat),
       .ActSigned(ActSigned),
       .ActExpBits(ActExpBits),
+      .RecodeAct(RecodeAct),
       .Window(Window),
       .AddrBits(AddrBits),
       .BucketBits(BucketBits)
     ) u_bucket (
       .clk_i(clk_i),
-      .rst_i(rst_i),
       .en_i(en_i),
-      .take_i(take),
+      .drop_i(drop),
       .write_i(write),
       .addr_i(addr),
       .clear_i(clear),
+      .set_i(set),
       .shift_i(shift),
       .weight_i(weight_i[l]),
       .act_i(act_i[l]),
@@ -126,7 +130,7 @@ module hq_bucket_mac #(
     logic unused_drain;
 
     // The adder writes what it drains back; that is as good as anything until it is cleared.
-    assign write = 1'b1;
+    assign write = en_i;
     assign unused_drain = drain;
     assign whole = OutBits'($signed({top, low_q}));
     assign acc_o = whole[Drop+:AccBits];
@@ -137,7 +141,7 @@ module hq_bucket_mac #(
     end
 
     always_ff @(posedge clk_i) begin
-      if (en_i && shift) low_q <= LowBits'({digit, low_q} >> Digit);
+      if (shift) low_q <= LowBits'({digit, low_q} >> Digit);
     end
   end else begin : gen_merge
     localparam int unsigned CarryBits = $clog2(Lanes);
@@ -149,7 +153,7 @@ module hq_bucket_mac #(
     logic unused_top;
 
     // The word beyond the last bucket is read as 0 after the buckets, so it must stay 0.
-    assign write = !drain;
+    assign write = en_i && !drain;
     assign unused_top = ^{top, low_q};
     assign acc_o = low_q[Drop+:AccBits];
 

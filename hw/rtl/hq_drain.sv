@@ -30,9 +30,10 @@ module hq_drain #(
   input  logic clear_i,
   input  logic last_i,
   output logic ready_o,
-  output logic take_o,  // a beat is taken, if enabled
+  output logic drop_o,  // resets the operands: no beat is taken
   output logic [AddrBits-1:0] addr_o,  // the bucket to drain or clear; else First
   output logic clear_o,  // addr_o is to be cleared
+  output logic set_o,  // sets the buckets' tops
   output logic shift_o,  // the buckets' tops move on, one cycle after addr_o
   output logic drain_o,  // the bucket is drained, one cycle after addr_o
   output logic valid_o
@@ -57,13 +58,16 @@ module hq_drain #(
   logic drain_q;
   logic abort;
   logic done;
+  logic shift_q;
   logic [AddrBits-1:0] addr_q;
 
   assign abort = clear_i && dirty_q;
   assign ready_o = !busy_q && !abort;
-  assign take_o = valid_i && ready_o;
+  assign drop_o = rst_i || (en_i && !(valid_i && ready_o));
   assign addr_o = addr_q;
   assign clear_o = busy_q && !wait_q && clear_q;
+  assign set_o = en_i && clear_o;
+  assign shift_o = en_i && shift_q;
   assign drain = busy_q && !wait_q && !clear_q;
   assign drain_o = drain_q;
 
@@ -117,11 +121,11 @@ module hq_drain #(
 
   always_ff @(posedge clk_i) begin
     if (rst_i) begin
-      shift_o <= 1'b0;
+      shift_q <= 1'b0;
       drain_q <= 1'b0;
       valid_o <= 1'b0;
     end else if (en_i) begin
-      shift_o <= busy_q && !wait_q;
+      shift_q <= busy_q && !wait_q;
       drain_q <= drain;
       valid_o <= drain_q && !drain;
     end

@@ -16,6 +16,7 @@ from hwquant.fixed import signed_bits
 from hwquant.formats import Format, Integer
 from hwquant.mac import MacSpec, Overflow
 
+from .booth import LEAST, row_sites
 from .plain import operand
 
 __all__ = ["FAST", "PORTABLE", "STYLE", "Plan", "plan"]
@@ -25,12 +26,19 @@ SOURCES: Final = (
     "hq_mul.sv",
     "hq_add.sv",
     "hq_chain.sv",
+    "hq_lut.sv",
+    "hq_lut_pair.sv",
+    "hq_booth_row.sv",
+    "hq_booth_first.sv",
+    "hq_booth.sv",
+    "hq_bucket_decode.sv",
+    "hq_bucket_mul.sv",
     "hq_bucket_ram.sv",
     "hq_bucket.sv",
     "hq_drain.sv",
     "hq_bucket_mac.sv",
 )
-PRIMITIVES: Final = ("CARRY8", "RAM32M16", "RAM32M", "RAM32X1S", "RAM64X1S")
+PRIMITIVES: Final = ("LUT6_2", "CARRY8", "RAM32M16", "RAM32M", "RAM32X1S", "RAM64X1S")
 MAX_ADDRESS: Final = 6  # 64 words: the deepest RAM of one LUT per bit
 MAX_WINDOW: Final = 2
 
@@ -109,15 +117,29 @@ def plan(spec: MacSpec, window: int) -> Plan:
     return Plan(window, first, last, addr_bits, bucket_bits, steps, drop, spec.lanes)
 
 
+def _recode_act(spec: MacSpec) -> bool:
+    """Return whether Booth rows recode the activation's significand; the smaller way."""
+    shapes = [
+        (_width(fmt), isinstance(fmt, Integer) and fmt.signed) for fmt in (spec.weight, spec.act)
+    ]
+    (weight, weight_signed), (act, act_signed) = shapes
+    if min(weight, act) < LEAST:
+        return False
+    return row_sites(act, weight, signed=act_signed, value_signed=weight_signed) < row_sites(
+        weight, act, signed=weight_signed, value_signed=act_signed
+    )
+
+
+def _width(fmt: Format) -> int:
+    """Return the width of a significand in the RTL."""
+    if isinstance(fmt, Integer):
+        return fmt.bits
+    return fmt.mantissa_bits + (fmt.exponent_bits > 0)
+
+
 def _product_bits(spec: MacSpec) -> int:
     """Return the width of the significands' product in the RTL."""
-
-    def width(fmt: Format) -> int:
-        if isinstance(fmt, Integer):
-            return fmt.bits
-        return fmt.mantissa_bits + (fmt.exponent_bits > 0)
-
-    return width(spec.weight) + width(spec.act)
+    return _width(spec.weight) + _width(spec.act)
 
 
 def _ram_luts(depth_bits: int, width: int) -> int:
@@ -166,6 +188,7 @@ def _parameters(spec: MacSpec, window: int, *, primitive: bool) -> dict[str, int
         "Lanes": spec.lanes,
         **operand("Weight", spec.weight),
         **operand("Act", spec.act),
+        "RecodeAct": int(_recode_act(spec)),
         "Window": made.window,
         "AddrBits": made.addr_bits,
         "First": made.first,
