@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import doctest
 import itertools
 import random
 from fractions import Fraction
@@ -11,7 +12,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from hwquant import codec
+from hwquant import codec, requant, rounding
 from hwquant.codec_np import canonical
 from hwquant.errors import FormatError, InputError, SpecError
 from hwquant.formats import parse
@@ -214,3 +215,8 @@ def test_a_wrong_tie_is_noticed():
     wanted = [definition(parse("e2m1"), Fraction(a, 8)) for a in everything(8).tolist()]
     assert np.array_equal(spec.apply(everything(8)), wanted)
     assert (moved.apply(everything(8)) != wanted).sum() == 1
+
+
+@pytest.mark.parametrize("module", [requant, rounding])
+def test_docstrings(module):
+    assert doctest.testmod(module, optionflags=doctest.NORMALIZE_WHITESPACE).failed == 0
