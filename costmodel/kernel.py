@@ -71,7 +71,8 @@ def estimate(
 
     A committed measurement of the same hardware is used if there is one and its RTL is unchanged;
     otherwise, and always with ``synth``, Yosys runs.  ``dsp`` lets it use DSP blocks (never
-    measured beforehand).  ``length`` matters only through the accumulator width.
+    measured beforehand).  ``length`` matters only through the accumulator width, except to kernels
+    with one result per dot product.
 
     Raises `ToolError` when Yosys is needed and missing or fails, `SpecError` when the style is
     unknown or cannot do the spec.
@@ -89,8 +90,11 @@ def estimate(
 def _sources(spec: MacSpec, style: str) -> dict[str, str]:
     """Return the kernel's files, the same for every spec that means the same hardware."""
     width = spec.accumulator.width
-    bare = MacSpec(spec.weight, spec.act, spec.lanes, spec.lanes, width, spec.overflow)
-    blocks = {name: source_text(name) for name in style_of(style, spec).sources}
+    chosen = style_of(style, spec)
+    # A kernel with one result per dot product is made for a length.
+    length = spec.lanes if chosen.timing is None else spec.length
+    bare = MacSpec(spec.weight, spec.act, spec.lanes, length, width, spec.overflow)
+    blocks = {name: source_text(name) for name in chosen.sources}
     return blocks | {"kernel.sv": kernel_text(bare, "kernel", style)}
 
 

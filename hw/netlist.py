@@ -42,11 +42,13 @@ def kernel_sources(spec: MacSpec, top: str, style: str = "plain") -> dict[str, s
     """Return the files of the kernel of ``spec`` with top module ``top``, ready to synthesize.
 
     The same for every spec that means the same hardware: ``length`` matters only through the
-    accumulator's width.
+    accumulator's width, except to kernels with one result per dot product.
     """
     width = spec.accumulator.width
-    plain = MacSpec(spec.weight, spec.act, spec.lanes, spec.lanes, width, spec.overflow)
-    blocks = {name: source_text(name) for name in style_of(style, spec).sources}
+    chosen = style_of(style, spec)
+    length = spec.lanes if chosen.timing is None else spec.length
+    plain = MacSpec(spec.weight, spec.act, spec.lanes, length, width, spec.overflow)
+    blocks = {name: source_text(name) for name in chosen.sources}
     return blocks | {f"{top}.sv": kernel_text(plain, top, style)}
 
 

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from hw import yosys
 from hw.generate import kernel_name
-from hw.library import KERNELS
 from hw.manifest import Bundle
 from hw.netlist import cell_sources, kernel_sources, renamed
+from hw.styles import STYLES
 from hwquant.errors import InputError
 from hwquant.mac import MacSpec
 from hwquant.progress import track
@@ -39,7 +39,9 @@ def mapped(design: Design, *, dsp: bool = False) -> Design:
 
     Raises `ToolError` when Yosys is missing or refuses the sources.
     """
-    texts = {k.name: yosys.netlist(design.sources, k.name, dsp=dsp) for k in design.kernels}
+    # Yosys has its own models of the cells that a block instantiates.
+    rtl = {name: text for name, text in design.sources.items() if not name.startswith("cell_")}
+    texts = {k.name: yosys.netlist(rtl, k.name, dsp=dsp) for k in design.kernels}
     kernels = tuple(replace(k, title=f"netlist of {k.title or k.name}") for k in design.kernels)
     return _design(kernels, texts, design.origin, dsp=dsp)
 
@@ -133,7 +135,7 @@ def _text(spec: MacSpec, *, dsp: bool) -> str:
 
 
 def _farm(specs: Sequence[MacSpec], texts: Sequence[str], *, dsp: bool) -> Design:
-    latency = KERNELS[STYLE].latency_cycles
+    latency = STYLES[STYLE].latency_cycles
     kernels = tuple(
         Kernel(spec, f"netlist_{i}", latency, title=f"netlist of {kernel_name(spec)}")
         for i, spec in enumerate(specs)

@@ -64,7 +64,6 @@ module hq_bucket #(
   localparam int unsigned MulBits = WeightSigBits + ActSigBits;
   localparam bit HasWeightExp = WeightExpBits > 1;
   localparam bit HasActExp = ActExpBits > 1;
-  localparam bit HasSign = WeightSign + ActSign != 0;
   localparam int unsigned ExpBits =
       WeightShiftBits > ActShiftBits ? WeightShiftBits : ActShiftBits;
   localparam int unsigned Offset = (HasWeightExp ? 1 : 0) + (HasActExp ? 1 : 0);

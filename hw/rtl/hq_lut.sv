@@ -16,6 +16,8 @@ module hq_lut #(
 );
 
   if (Primitive) begin : gen_cell
+    logic unused_o5;
+
     LUT6_2 #(
       .INIT(Init)
     ) u_lut (
@@ -25,7 +27,7 @@ module hq_lut #(
       .I3(in_i[3]),
       .I4(in_i[4]),
       .I5(in_i[5]),
-      .O5(),
+      .O5(unused_o5),
       .O6(out_o)
     );
   end else begin : gen_portable

@@ -11,7 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from hw.library import source_text
 from hw.style import Style, Timing
+from hw.wrapper import instance, module
 from hwquant.fixed import signed_bits
 from hwquant.formats import Format, Integer
 from hwquant.mac import MacSpec, Overflow
@@ -19,7 +21,7 @@ from hwquant.mac import MacSpec, Overflow
 from .booth import LEAST, row_sites
 from .plain import operand
 
-__all__ = ["FAST", "PORTABLE", "STYLE", "Plan", "plan"]
+__all__ = ["CORE", "FAST", "PORTABLE", "STYLE", "UNIT", "Plan", "part_sources", "plan"]
 
 SOURCES: Final = (
     "hq_decode.sv",
@@ -216,3 +218,39 @@ def _style(name: str, window: Callable[[MacSpec], int], *, primitive: bool) -> S
 STYLE: Final = _style("bucket", _smallest, primitive=True)
 FAST: Final = _style("bucket_fast", _fastest, primitive=True)
 PORTABLE: Final = _style("bucket_portable", _smallest, primitive=False)
+
+STYLES_HERE: Final = {style.name: style for style in (STYLE, FAST, PORTABLE)}
+
+
+CORE: Final = "hq_bucket"
+UNIT: Final = "hq_drain"
+_UNIT_PARAMETERS: Final = ("AddrBits", "First", "Last", "Steps")
+_NOT_CORE: Final = ("Lanes", "First", "Last", "Steps", "Drop", "AccBits")
+
+
+def part_sources(spec: MacSpec, style: str, part: str) -> dict[str, str]:
+    """Return the files of one part of a bucket kernel alone, with top module ``part_top``.
+
+    ``part`` is `CORE`, one lane (adder, buckets, product), or `UNIT`, the sequencer that any number
+    of lanes and of kernels in step can share.  The drain's data path is the core's own adder.
+    """
+    values = STYLES_HERE[style].parameters(spec)
+    addr, digit = int(str(values["AddrBits"])), 1 << int(str(values["Window"]))
+    if part == UNIT:
+        inputs = ("clk_i", "rst_i", "en_i", "valid_i", "clear_i", "last_i")
+        outputs = ("ready_o", "drop_o", "clear_o", "set_o", "shift_o", "drain_o", "valid_o")
+        ports = dict.fromkeys(inputs, 0) | {"addr_o": addr} | dict.fromkeys(outputs, 0)
+        chosen = {name: values[name] for name in _UNIT_PARAMETERS}
+    else:
+        inputs = ("clk_i", "en_i", "drop_i", "write_i", "clear_i", "set_i", "shift_i")
+        ports = dict.fromkeys(inputs, 0) | {
+            "addr_i": addr,
+            "weight_i": spec.weight.bits,
+            "act_i": spec.act.bits,
+            "digit_o": digit,
+            "top_o": int(str(values["BucketBits"])),
+        }
+        chosen = {name: value for name, value in values.items() if name not in _NOT_CORE}
+    body = instance(part, chosen, tuple(ports))
+    text = module(f"{part} alone, to be counted.", {"part": part}, "part_top", ports, body)
+    return {name: source_text(name) for name in SOURCES[:-1]} | {"part_top.sv": text}
