@@ -20,7 +20,12 @@ _THREE_BITS: Final = (0, 1, 2, 3, 4, 5, 6, 7)
 
 FOUND: Final[dict[tuple[tuple[int, ...], tuple[int, ...]], tuple[int, ...]]] = {
     (_THREE_BITS, _THREE_BITS): (0x88AA22AA44000000, 0xEECC880000CC0000, 0x98785FFFC70F0000),
-    (_E2M1, _E2M1): (0x59B56BD3A7022D00, 0xA40F9E397EA6BEEE, 0x1EEF48811A62FE0E, 0x742CCE8CF8B0C000),
+    (_E2M1, _E2M1): (
+        0xF63CDA7665DF43F0,
+        0x6A90A0C68915C7FA,
+        0x03C00F003F0FFFF0,
+        0x3330C3C00C0FF0F0,
+    ),
 }
 """Magnitudes of the two operands (by code) -> truth tables of the code, weight bits on top."""
 

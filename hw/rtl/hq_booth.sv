@@ -106,7 +106,7 @@ module hq_booth #(
   end
 
   logic unused;
-  assign unused = ^{rest[Rows], below[Wide-1], digits[ABits]};
+  assign unused = ^{rest[Rows], below[Wide-1], value[Wide-1], digits[ABits]};
 
 endmodule
 

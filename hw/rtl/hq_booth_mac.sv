@@ -63,7 +63,7 @@ module hq_booth_mac #(
   logic [BBits-1:0] b;
   logic [Bits-1:0] product;
   logic [LowBits-1:0] sel;
-  logic [AccBits-1:0] acc;
+  logic [LowBits-1:0] acc;
   logic neg;
   logic sign;
 
@@ -138,7 +138,7 @@ module hq_booth_mac #(
     .sel_i(sel),
     .carry_i(neg),
     .sign_i(sign),
-    .acc_now_o(acc),
+    .acc_low_o(acc),
     .valid_o(valid_o),
     .acc_o(acc_o)
   );

@@ -88,7 +88,7 @@ module hq_shift_mac #(
   logic [1:0] last;  // both: shift by Step more
   logic [Wide-1:0] shifted[Stages+1];
   logic [LowBits-1:0] sel;
-  logic [AccBits-1:0] acc;
+  logic [LowBits-1:0] acc;
   logic neg;
   logic sign;
 
@@ -301,7 +301,7 @@ module hq_shift_mac #(
     .sel_i(sel),
     .carry_i(neg),
     .sign_i(sign),
-    .acc_now_o(acc),
+    .acc_low_o(acc),
     .valid_o(valid_o),
     .acc_o(acc_o)
   );

@@ -59,7 +59,7 @@ module hq_table_mac #(
   logic [Codes-1:0] code;
   logic [Nets-1:0] net;
   logic [LowBits-1:0] sel;
-  logic [AccBits-1:0] acc;
+  logic [LowBits-1:0] acc;
 
   always_ff @(posedge clk_i) begin
     if (en_i) begin
@@ -74,7 +74,7 @@ module hq_table_mac #(
     logic [5:0] in;
 
     for (genvar j = 0; j < 6; j++) begin : gen_in
-      localparam int unsigned Pick = CodePick[30*k+5*j+:5];
+      localparam int unsigned Pick = 32'(CodePick[30*k+5*j+:5]);
       assign in[j] = net[Pick];
     end
 
@@ -91,7 +91,7 @@ module hq_table_mac #(
     logic [4:0] in;
 
     for (genvar j = 0; j < 5; j++) begin : gen_in
-      localparam int unsigned Pick = BitPick[25*i+5*j+:5];
+      localparam int unsigned Pick = 32'(BitPick[25*i+5*j+:5]);
       assign in[j] = net[Pick];
     end
 
@@ -117,7 +117,7 @@ module hq_table_mac #(
     .sel_i(sel),
     .carry_i(net[CarryPick]),
     .sign_i(net[SignPick]),
-    .acc_now_o(acc),
+    .acc_low_o(acc),
     .valid_o(valid_o),
     .acc_o(acc_o)
   );

@@ -3,7 +3,7 @@
 ///
 ///   acc = (the last beat was followed by clear ? 0 : acc) + addend + carry_i - sign_i * 2**LowBits
 ///
-/// sel_i is acc_now_o[LowBits-1:0] ^ addend, made by LUTs that may hold the last stage of the
+/// sel_i is acc_low_o ^ addend, made by LUTs that may hold the last stage of the
 /// product; a product -x enters as ~x with carry_i = sign_i = 1.  Above LowBits the accumulator
 /// only counts up and down (hq_updown), so its price is LowBits + 2/3 of a site for every bit
 /// above.  Wraps modulo 2**AccBits.
@@ -26,7 +26,7 @@ module hq_tally #(
   input  logic [LowBits-1:0] sel_i,
   input  logic carry_i,
   input  logic sign_i,
-  output logic [AccBits-1:0] acc_now_o,
+  output logic [LowBits-1:0] acc_low_o,
   output logic valid_o,
   output logic [AccBits-1:0] acc_o
 );
@@ -107,7 +107,7 @@ module hq_tally #(
     else if (en_i) valid_o <= valid_q;
   end
 
-  assign acc_now_o = acc_q;
+  assign acc_low_o = acc_q[LowBits-1:0];
 
 endmodule
 

@@ -51,10 +51,7 @@ def row_sites(recoded: int, value: int, *, signed: bool, value_signed: bool) -> 
     """
     first = 2 if (recoded % 2 == 0) == signed else 1
     rows = (recoded - first + 1) // 2
-    if first == 1:
-        sites = (value - 1) / 2
-    else:
-        sites = value - 0.5 * (value <= 4 and value_signed)
+    sites = (value - 1) / 2 if first == 1 else value - 0.5 * (value <= 4 and value_signed)
     for row in range(rows - 1):
         sites += value + (2 if value_signed or row == 0 else 3)
     return sites + recoded + value - first - 2 * (rows - 1)

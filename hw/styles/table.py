@@ -10,7 +10,7 @@ computed nets (``codes``): either the bit itself, or a found code that several b
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -39,6 +39,7 @@ PRIMITIVES: Final = ("LUT6_2", "CARRY8")
 
 LUT_INPUTS: Final = 6
 PICK_BITS: Final = 5
+PRODUCT_BITS: Final = 12
 BIT_INPUTS: Final = 5  # of a LUT in front of the carry chain, which also takes the accumulator
 
 
@@ -63,7 +64,7 @@ class Tables:
     sign: int
 
 
-Truth = tuple[int, ...]  # a function of both codes: index act code + weight code * 2**act bits
+Truth = int  # a function of both codes: bit number act code + weight code * 2**act bits
 
 
 def _has_sign_bit(fmt: Format) -> bool:
@@ -89,28 +90,38 @@ class _Nets:
     def __init__(self, weight: Format, act: Format) -> None:
         inputs = weight.bits + act.bits
         self.size = 1 << inputs
-        self.truths: list[Truth] = [(0,) * self.size]
-        self.truths += [tuple(x >> bit & 1 for x in range(self.size)) for bit in range(inputs)]
+        self.every = (1 << self.size) - 1
         self.raw = tuple(range(1, inputs + 1))
+        self.truths: list[Truth] = [0]
+        self.truths += [self.truth(x >> bit for x in range(self.size)) for bit in range(inputs)]
         self.codes: list[Table] = []
+
+    @staticmethod
+    def truth(values: Iterable[int]) -> Truth:
+        """Return the truth table of the lowest bit of a value for each pair of codes."""
+        return sum((value & 1) << x for x, value in enumerate(values))
 
     def table(self, truth: Truth, nets: Sequence[int]) -> int | None:
         """Return ``truth`` as a truth table of ``nets``, None where it is not their function."""
-        columns = [self.truths[net] for net in nets]
-        found: dict[int, int] = {}
-        for x, bit in enumerate(truth):
-            index = sum(column[x] << place for place, column in enumerate(columns))
-            if found.setdefault(index, bit) != bit:
+        cells = [self.every]  # the inputs that give each index into the table
+        for net in nets:
+            ones = self.truths[net]
+            cells = [cell & ~ones for cell in cells] + [cell & ones for cell in cells]
+        found = 0
+        for index, cell in enumerate(cells):
+            bits = truth & cell
+            if bits and bits != cell:
                 return None
-        return sum(bit << index for index, bit in found.items())
+            found |= bool(bits) << index
+        return found
 
     def support(self, truth: Truth) -> tuple[int, ...]:
         """Return the raw nets that ``truth`` depends on."""
-        return tuple(
-            net
-            for net in self.raw
-            if any(truth[x] != truth[x ^ 1 << net - 1] for x in range(self.size))
-        )
+        return tuple(net for net in self.raw if self._depends(truth, net))
+
+    def _depends(self, truth: Truth, net: int) -> bool:
+        ones, step = self.truths[net], 1 << net - 1
+        return (truth & ones) >> step != truth & ~ones
 
     def code(self, truth: Truth) -> int:
         """Return the net that carries ``truth``: one that exists, or a new LUT."""
@@ -126,9 +137,8 @@ class _Nets:
 
     def absorbed(self, truth: Truth) -> Table | None:
         """Return ``truth`` as a table of the fewest nets, None where `BIT_INPUTS` do not do."""
-        useful = [net for net in range(1, len(self.truths))]
         for count in range(BIT_INPUTS + 1):
-            for nets in itertools.combinations(useful, count):
+            for nets in itertools.combinations(range(1, len(self.truths)), count):
                 table = self.table(truth, nets)
                 if table is not None:
                     return Table(nets, table)
@@ -146,29 +156,29 @@ def tables(weight: Format, act: Format) -> Tables:
     """
     nets = _Nets(weight, act)
     w, a = magnitudes(weight), magnitudes(act)
-    mask_w, mask_a = len(w) - 1, len(a) - 1
-    product = [w[x >> act.bits & mask_w] * a[x & mask_a] for x in range(nets.size)]
-    flips = [bits for fmt, bits in ((act, act.bits), (weight, act.bits + weight.bits))
-             if _has_sign_bit(fmt)]
-    negate = tuple(sum(x >> bit - 1 for bit in flips) & 1 for x in range(nets.size))
+
+    # Where each pair of codes stands in a table of the pairs below their sign bits.
+    pairs = [
+        (x >> act.bits) % len(w) * len(a) + x % (1 << act.bits) % len(a) for x in range(nets.size)
+    ]
+    products = [y * z for y in w for z in a]
+    signs = [act.bits - 1] * _has_sign_bit(act)
+    signs += [act.bits + weight.bits - 1] * _has_sign_bit(weight)
+    negate = nets.truth(sum(x >> bit for bit in signs) for x in range(nets.size))
     carry = nets.code(negate)
-    low_bits = max(max(p, -p - 1).bit_length() for p in product)
-    below = tuple(int(p < 0) ^ n for p, n in zip(product, negate, strict=True))
-    sign = nets.code(below)
-    for truth in found_code(w, a) or ():
-        nets.code(tuple(truth >> (x >> act.bits & mask_w) * len(a) + (x & mask_a) & 1
-                        for x in range(nets.size)))
+    sign = nets.code(negate ^ nets.truth(products[pair] < 0 for pair in pairs))
+    for found in found_code(w, a) or ():
+        nets.code(nets.truth(found >> pair for pair in pairs))
     bits = []
-    for place in range(low_bits):
-        plain = tuple(p >> place & 1 for p in product)
-        wanted = tuple(bit ^ n for bit, n in zip(plain, negate, strict=True))
-        found = nets.absorbed(wanted)
-        if found is None:
+    for place in range(max(max(p, -p - 1).bit_length() for p in products)):
+        plain = nets.truth(products[pair] >> place for pair in pairs)
+        table = nets.absorbed(plain ^ negate)
+        if table is None:
             nets.code(plain)
-            found = nets.absorbed(wanted)
-        if found is None:
+            table = nets.absorbed(plain ^ negate)
+        if table is None:
             raise SpecError(f"bit {place} of the product needs more than {BIT_INPUTS} nets")
-        bits.append(found)
+        bits.append(table)
     return Tables(tuple(nets.codes), tuple(bits), carry, sign)
 
 
@@ -184,9 +194,17 @@ def _refuse(spec: MacSpec) -> str | None:
         return "its accumulator wraps and has no clamp"
     if _inputs(spec) > LUT_INPUTS:
         return f"{_inputs(spec)} magnitude bits, a table has up to {LUT_INPUTS}"
+    bits = _product_bits(spec)
+    if bits > PRODUCT_BITS:
+        return f"a product of {bits} bits, worth a table each up to {PRODUCT_BITS}"
     if spec.accumulator.width < _low_bits(spec):
         return f"an accumulator of {spec.accumulator.width} bits, allowed from {_low_bits(spec)}"
     return None
+
+
+def _product_bits(spec: MacSpec) -> int:
+    largest = [max(map(abs, magnitudes(fmt))) for fmt in (spec.weight, spec.act)]
+    return (largest[0] * largest[1]).bit_length()
 
 
 def _low_bits(spec: MacSpec) -> int:
