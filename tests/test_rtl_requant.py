@@ -27,7 +27,7 @@ from hw.requant import (
 )
 from hw.yosys import run
 from hwquant.errors import InputError, SpecError, ToolError
-from hwquant.formats import integers, minifloats, parse
+from hwquant.formats import Integer, Minifloat, integers, minifloats, parse
 from hwquant.requant import MultiplyShift, RoundPack, Thresholds, code_values
 from sim.report import MismatchError
 from sim.requant import (
@@ -50,7 +50,7 @@ def every_output():
 
 
 def round_packs(fmt, acc_bits, rng):
-    """Return one requantizer with a common shift, and one with a shift per channel."""
+    """Return requantizers with a common shift, a low one, and a shift per channel."""
     # Shifts around what makes the accumulator's range meet the format's.
     spare = acc_bits - fmt.max_int.bit_length()
     common = rng.randrange(max(spare - 3, -2), max(spare, 0) + 2)
@@ -59,7 +59,14 @@ def round_packs(fmt, acc_bits, rng):
     shifts = [rng.randrange(max(spare - 4, -3), max(spare, 0) + 3) for _ in range(3)]
     shifts[1] = shifts[0] + 1
     own = [0, rng.randrange(-99, 99), rng.randrange(-(1 << acc_bits - 2), 1 << acc_bits - 2)]
-    return [RoundPack(fmt, acc_bits, biases, [common]), RoundPack(fmt, acc_bits, own, shifts)]
+    # Far below, most accumulators saturate: where the adder is split.
+    low = max(spare - 6, 1)
+    ends = [rng.randrange(1 << low), -rng.randrange(1 << low + 1)]
+    return [
+        RoundPack(fmt, acc_bits, biases, [common]),
+        RoundPack(fmt, acc_bits, ends, [low]),
+        RoundPack(fmt, acc_bits, own, shifts),
+    ]
 
 
 def standard(formats, acc_bits, seed):
@@ -70,6 +77,9 @@ def standard(formats, acc_bits, seed):
 @pytest.mark.sim
 def test_every_format_is_exhaustively_right():
     specs = standard(every_output(), 10, seed=3)
+    split = [spec for spec in specs if ".Split(1)" in requant_text(spec, "k")]
+    assert {type(spec.fmt) for spec in split} == {Integer, Minifloat}
+    assert len(split) > 20
     report = verify_requant(specs)
     report.raise_for_mismatch()
     assert len(report.results) == len(specs)
