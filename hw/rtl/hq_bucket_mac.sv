@@ -13,7 +13,8 @@
 /// in digits of R bits), in enabled cycles:
 ///   latency, last beat to valid_o:        S + 3, and one more when Lanes > 1
 ///   last beat to the next beat:           S + C + 3,  C = n (one lane) or n + 1
-///   a clear amid a dot product, or reset: C + 2 more
+///   a clear amid a dot product:           C + 2 cycles until it is taken
+///   reset to the first beat:              C + 2
 /// acc_o is the result in the cycle of valid_o only.
 ///
 /// The lanes' digits are added serially, least first, as they drain.
@@ -146,7 +147,7 @@ module hq_bucket_mac #(
   end else begin : gen_merge
     localparam int unsigned CarryBits = $clog2(Lanes);
     localparam int unsigned TotalBits = Digit + CarryBits + 1;
-    logic [Lanes-1:0][Digit-1:0] digit_q;
+    logic [Lanes*Digit-1:0] digit_q;
     logic [CarryBits:0] carry_q;
     logic [TotalBits-1:0] total;
     logic drain_q;
@@ -157,10 +158,15 @@ module hq_bucket_mac #(
     assign unused_top = ^{top, low_q};
     assign acc_o = low_q[Drop+:AccBits];
 
-    always_comb begin
-      total = TotalBits'(carry_q);
-      for (int unsigned l = 0; l < Lanes; l++) total = total + TotalBits'(digit_q[l]);
+    for (genvar l = 0; l < Lanes; l++) begin : gen_add
+      logic [TotalBits-1:0] sum;
+      if (l == 0) begin : gen_first
+        assign sum = TotalBits'(carry_q) + TotalBits'(digit_q[0+:Digit]);
+      end else begin : gen_next
+        assign sum = gen_add[l-1].sum + TotalBits'(digit_q[Digit*l+:Digit]);
+      end
     end
+    assign total = gen_add[Lanes-1].sum;
 
     always_ff @(posedge clk_i) begin
       if (en_i) begin

@@ -13,8 +13,8 @@
 ///   S+C+3        ready_o: the next beat
 ///
 /// A beat that clears a dot product not ended (clear_i without last_i before it) is held off
-/// until the buckets are cleared: C + 2 cycles.  So does rst_i.  en_i = 0 freezes everything;
-/// rst_i acts even then.
+/// until the buckets are cleared: C + 2 cycles.  After rst_i it is C + 1.  en_i = 0 freezes
+/// everything; rst_i acts even then.
 `default_nettype none
 
 module hq_drain #(
