@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Search for the codes of `hw.codes`: a SAT instance, for a solver of your choice.
 
-Wanted are ``sites`` LUT sites of computed nets, functions of the bits of two magnitudes, such that
-every bit of the product is a function of at most four nets, computed or input.  A site is one net
-of all inputs, or two nets that leave out the same input.  Unknowns are the nets' truth tables and
+Wanted are LUT sites of computed nets, functions of the bits of two values, such that every bit of
+the product is a function of a few nets, computed, input or known beforehand.  A site is one net of
+all inputs, or two nets that leave out the same input.  Unknowns are the nets' truth tables and
 which nets a product bit may look at; the clauses say that two inputs with different product bits
-differ in a net that is looked at.  Solved once, in seconds to minutes, and the result is stored::
+differ in a net that is looked at.  Solved once, in seconds to
+minutes, and the result is stored::
 
     from pysat.solvers import Cadical153          # pip install python-sat
 
@@ -34,9 +35,12 @@ Solver = Callable[[list[list[int]]], Sequence[int] | None]
 class _Instance:
     """Clauses and variables of one search."""
 
-    def __init__(self, inputs: int, sites: Sequence[int | None]) -> None:
-        self.inputs = inputs
+    def __init__(
+        self, inputs: int, sites: Sequence[int | None], known: Sequence[Sequence[int]]
+    ) -> None:
         self.size = 1 << inputs
+        self.given = [[x >> bit & 1 for x in range(self.size)] for bit in range(inputs)]
+        self.given += [list(net) for net in known]
         self.count = 0
         self.clauses: list[list[int]] = []
         self.nets = [self._net(left_out) for site in sites for left_out in self._pair(site)]
@@ -85,7 +89,7 @@ class _Instance:
 
     def bit(self, truth: Sequence[int], limit: int) -> None:
         """Demand that ``truth`` is a function of ``limit`` nets."""
-        looks = [self.variable() for _ in range(self.inputs + len(self.nets))]
+        looks = [self.variable() for _ in range(len(self.given) + len(self.nets))]
         self.at_most(limit, looks)
         for y in range(self.size):
             for x in range(y):
@@ -93,12 +97,12 @@ class _Instance:
                     self.clauses.append(self._told_apart(looks, x, y))
 
     def _told_apart(self, looks: Sequence[int], x: int, y: int) -> list[int]:
-        clause = [looks[i] for i in range(self.inputs) if (x ^ y) >> i & 1]
+        clause = [look for look, net in zip(looks, self.given, strict=False) if net[x] != net[y]]
         for net in range(len(self.nets)):
             differs = self.differs(net, x, y)
             if differs is not None:
                 both = self.variable()
-                self.clauses += [[-both, looks[self.inputs + net]], [-both, differs]]
+                self.clauses += [[-both, looks[len(self.given) + net]], [-both, differs]]
                 clause.append(both)
         return clause
 
@@ -109,16 +113,18 @@ def find_code(
     sites: Sequence[int | None],
     solve: Solver,
     limit: int = ABSORBED,
+    known: Sequence[Sequence[int]] = (),
 ) -> tuple[int, ...] | None:
-    """Return the truth tables of computed nets for two lists of magnitudes, None without any.
+    """Return the truth tables of computed nets for two lists of values, None without any.
 
     Each of ``sites`` is None (one net of all inputs) or an input bit (two nets without it; the
-    activation's bits come first).  The result is what `hw.codes.FOUND` stores.
+    activation's bits come first).  ``known`` are nets that exist anyway, by input.  The result is
+    what `hw.codes.FOUND` stores.
     """
     inputs = (len(weight) * len(act) - 1).bit_length()
-    instance = _Instance(inputs, sites)
+    instance = _Instance(inputs, sites, known)
     products = [w * a for w in weight for a in act]
-    for place in range(max(products).bit_length()):
+    for place in range(max(max(p, -p - 1) for p in products).bit_length()):
         truth = [p >> place & 1 for p in products]
         if len(_support(truth, inputs)) > limit:
             instance.bit(truth, limit)
