@@ -72,6 +72,7 @@ class InputMonitor:
 
     def __init__(self, dut: Any, kernel: Kernel) -> None:
         self._dut, self._spec, self._final = dut, kernel.spec, kernel.control.final
+        self._ready = kernel.control.ready
 
     def reset(self) -> bool:
         """Return whether this clock edge resets the kernel."""
@@ -81,6 +82,8 @@ class InputMonitor:
         """Return the beat accepted at this clock edge, if any."""
         dut, spec = self._dut, self._spec
         if not (int(dut.en_i.value) and int(dut.valid_i.value)):
+            return None
+        if self._ready and not int(dut.ready_o.value):
             return None
         return Beat(
             bool(int(dut.clear_i.value)),
@@ -187,7 +190,8 @@ class Testbench:
         for _ in range(self._kernel.latency + 2):
             await RisingEdge(self._dut.clk_i)
         idle: Row = (ENABLE, zeros, zeros)
-        for row in (*rows, *[idle] * (self._kernel.latency + 4)):
+        ahead = [idle] * self._kernel.control.abort  # what was reset is not ready at once
+        for row in (*ahead, *rows, *[idle] * (self._kernel.latency + 4)):
             self.driver.put(row)
             await RisingEdge(self._dut.clk_i)
             self._observe()

@@ -123,6 +123,7 @@ def play(design: Design, rows: Sequence[Row], *, waves: str | Path | None = None
     kernel = design.kernels[0]
     ports = "clk_i", "rst_i", "en_i", "valid_i", "clear_i", "weight_i", "act_i", "valid_o", "acc_o"
     ports += ("last_i",) if kernel.control.last else ()
+    ports += ("ready_o",) if kernel.control.ready else ()
     lines = [f'public_flat_rw -module "{kernel.name}" -var "{port}"' for port in ports]
     build = simulator(
         design.sources,

@@ -47,7 +47,7 @@ class Rows:
     def of(cls, kernel: Kernel, block: Pass, rng: np.random.Generator) -> Rows:
         """Lay out ``block``; ``rng`` places the gaps and fills them with legal codes."""
         spec, beats, control_of = kernel.spec, block.beats, kernel.control
-        preamble = PREAMBLE if block.reset and control_of.reset != "none" else PREAMBLE[:0]
+        preamble: Codes = PREAMBLE if block.reset and control_of.reset != "none" else PREAMBLE[:0]
         if preamble.size and control_of.ready:
             preamble = _ready_preamble(kernel, rng)
         first = preamble.size

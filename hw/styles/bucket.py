@@ -237,13 +237,14 @@ def part_sources(spec: MacSpec, style: str, part: str) -> dict[str, str]:
     values = STYLES_HERE[style].parameters(spec)
     addr, digit = int(str(values["AddrBits"])), 1 << int(str(values["Window"]))
     if part == UNIT:
-        inputs = ("clk_i", "rst_i", "en_i", "valid_i", "clear_i", "last_i")
-        outputs = ("ready_o", "drop_o", "clear_o", "set_o", "shift_o", "drain_o", "valid_o")
-        ports = dict.fromkeys(inputs, 0) | {"addr_o": addr} | dict.fromkeys(outputs, 0)
+        bits = (
+            "clk_i rst_i en_i valid_i clear_i last_i ready_o drop_o clear_o set_o shift_o drain_o"
+        )
+        ports = dict.fromkeys([*bits.split(), "valid_o"], 0) | {"addr_o": addr}
         chosen = {name: values[name] for name in _UNIT_PARAMETERS}
     else:
-        inputs = ("clk_i", "en_i", "drop_i", "write_i", "clear_i", "set_i", "shift_i")
-        ports = dict.fromkeys(inputs, 0) | {
+        bits = "clk_i en_i drop_i write_i clear_i set_i shift_i"
+        ports = dict.fromkeys(bits.split(), 0) | {
             "addr_i": addr,
             "weight_i": spec.weight.bits,
             "act_i": spec.act.bits,
