@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Write the catalogue of kernels: verify, synthesize, record.
+
+Run ``python -m costmodel.catalogue`` for the committed file ``hw/catalogue.csv``; kernels that
+stand in it with unchanged RTL and the same flow are kept.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from hw.catalogue import COLUMNS, Row, read
+from hw.library import sources_sha256
+from hw.styles import STYLES, fitting
+from hw.styles.plain import product_bits
+from hwquant import atomic
+from hwquant.errors import HwquantError
+from hwquant.mac import MacSpec
+from hwquant.progress import track
+
+from .bucket import bucket_cost
+from .kernel import estimate
+
+__all__ = ["catalogue_specs", "measure", "write"]
+
+STEPS: Final = 65_536
+LENGTH: Final = 256
+HEADROOM: Final = 8
+SAME: Final = (
+    "int3", "int4", "int5", "int6", "int8", "e1m1", "e2m0", "e1m2", "e2m1", "e3m0", "e2m2", "e3m1",
+    "e2m3", "e3m2", "e4m3", "e5m2",
+)  # fmt: skip
+MIXED: Final = (
+    ("e2m1", "int4"),
+    ("e2m1", "int8"),
+    ("int4", "uint4"),
+    ("int8", "uint8"),
+    ("e2m1", "ue2m2"),
+    ("e4m3", "int8"),
+)
+
+
+def catalogue_specs(lanes: int = 1) -> tuple[MacSpec, ...]:
+    """Return the kernels of the catalogue with ``lanes`` lanes.
+
+    The accumulator is `HEADROOM` bits wider than the sum over lanes.
+    """
+    grow = HEADROOM + (lanes - 1).bit_length()
+    pairs = [(name, name) for name in SAME] + list(MIXED if lanes == 1 else ())
+    bare = [MacSpec(weight, act, lanes, LENGTH) for weight, act in pairs]
+    return tuple(
+        MacSpec(s.weight, s.act, lanes, LENGTH, product_bits(s.weight, s.act) + grow) for s in bare
+    )
+
+
+def measure(spec: MacSpec, style: str) -> Row:
+    """Verify and synthesize one kernel.
+
+    Raises `MismatchError` when it computes anything else than the reference, `ToolError` when a
+    tool is missing or fails.
+    """
+    from sim.designs import design_of_spec
+    from sim.engine import verify_designs
+
+    report = verify_designs([design_of_spec(spec, style)], steps=STEPS)
+    report.raise_for_mismatch()
+    cost = estimate(spec, style, synth=True)
+    luts = float(cost.resources.lut_sites + cost.resources.lutram)
+    if STYLES[style].timing is not None and spec.lanes == 1:
+        luts = bucket_cost(spec, style).luts
+    return Row(
+        spec,
+        style,
+        cost.resources.to_json(),
+        round(luts, 2),
+        sum(result.mac_steps for result in report.results),
+        sources_sha256(STYLES[style].sources),
+        cost.flow,
+    )
+
+
+def _record(row: Row) -> dict[str, Any]:
+    spec = row.spec
+    return {
+        "weight": str(spec.weight),
+        "act": str(spec.act),
+        "lanes": spec.lanes,
+        "length": spec.length,
+        "acc_bits": spec.accumulator.width,
+        "overflow": spec.overflow.value,
+        "style": row.style,
+        **row.counts,
+        "luts": f"{row.luts:g}",
+        "mac_steps": row.mac_steps,
+        "rtl_sha256": row.rtl_sha256,
+        "flow": row.flow,
+    }
+
+
+def write(specs: Iterable[MacSpec], path: str | Path) -> list[str]:
+    """Measure ``specs`` in every style that can do them and write the CSV file ``path``.
+
+    Rows of ``path`` that are still current are kept.  Returns what failed, one line each; the file
+    holds the rest.
+    """
+    from hw.yosys import flow
+
+    target = Path(path)
+    old = read(target.read_text(encoding="utf-8")) if target.is_file() else ()
+    kept = {(row.spec, row.style): row for row in old if row.current and row.flow == flow()}
+    wanted = [(spec, style.name) for spec in specs for style in fitting(spec)]
+    failed: list[str] = []
+    with track("kernels", len(wanted)) as advance:
+        for spec, style in wanted:
+            if (spec, style) not in kept:
+                try:
+                    kept[spec, style] = measure(spec, style)
+                except HwquantError as error:
+                    failed.append(f"{spec.weight} x {spec.act} {style}: {error}")
+                _store(kept.values(), target)
+            advance(detail=f"{spec.weight} x {spec.act} {style}")
+    return failed
+
+
+def _store(found: Iterable[Row], target: Path) -> None:
+    out = io.StringIO()
+    writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(_record(row) for row in found)
+    atomic.write_text(target, out.getvalue())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the file named by the first argument, by default ``hw/catalogue.csv``."""
+    import sys
+
+    from hwquant.progress import note
+
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    path = given[0] if given else "hw/catalogue.csv"
+    failed = write((*catalogue_specs(), *catalogue_specs(8)), path)
+    for line in failed:
+        note(line)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

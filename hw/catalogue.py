@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The catalogue: kernels that were verified and synthesized, and the choice of a style from it.
+
+``catalogue.csv`` has one row per kernel and style.  It is written by `costmodel.catalogue`, from
+synthesis and from a verification run; rows whose RTL has changed since are not used.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Final
+
+from hwquant.errors import SpecError
+from hwquant.mac import MacSpec
+
+from .library import sources_sha256
+from .styles import STYLES, fitting
+
+__all__ = ["AUTO", "COLUMNS", "COUNTS", "Choice", "Row", "choose", "rows", "style_name"]
+
+AUTO: Final = ("auto", "auto-beat")
+"""Names that stand for a choice: any kernel, or only kernels with a result every beat."""
+
+COUNTS: Final = ("lut_sites", "lut_raw", "lutram", "ff", "dsp", "carry")
+COLUMNS: Final = (
+    "weight", "act", "lanes", "length", "acc_bits", "overflow", "style", *COUNTS, "luts",
+    "mac_steps", "rtl_sha256", "flow",
+)  # fmt: skip
+
+# What is tried where nothing was measured, best first: the order of the measured ones.
+USUAL: Final = ("table", "booth", "shift", "tree", "plain")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One kernel that was synthesized and verified.
+
+    ``luts`` is what kernels are compared by: packed LUT6 sites and RAM LUTs, and of a drain that
+    kernels share only the share.  ``mac_steps`` accumulator steps were compared, all equal.
+    """
+
+    spec: MacSpec
+    style: str
+    counts: dict[str, int]
+    luts: float
+    mac_steps: int
+    rtl_sha256: str
+    flow: str
+
+    @property
+    def current(self) -> bool:
+        """Whether the RTL is still what was measured."""
+        known = STYLES.get(self.style)
+        return known is not None and sources_sha256(known.sources) == self.rtl_sha256
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A style, and why it was chosen."""
+
+    style: str
+    why: str
+
+
+def read(text: str) -> tuple[Row, ...]:
+    """Return the rows of a catalogue's text."""
+    return tuple(
+        Row(
+            MacSpec(
+                row["weight"],
+                row["act"],
+                int(row["lanes"]),
+                int(row["length"]),
+                int(row["acc_bits"]),
+                row["overflow"],
+            ),
+            row["style"],
+            {name: int(row[name]) for name in COUNTS},
+            float(row["luts"]),
+            int(row["mac_steps"]),
+            row["rtl_sha256"],
+            row["flow"],
+        )
+        for row in csv.DictReader(io.StringIO(text))
+    )
+
+
+@cache
+def rows() -> tuple[Row, ...]:
+    """Return the committed catalogue, rows of changed RTL left out."""
+    text = files("hw").joinpath("catalogue.csv").read_text(encoding="utf-8")
+    return tuple(row for row in read(text) if row.current)
+
+
+def _fits(spec: MacSpec, *, every_beat: bool) -> list[str]:
+    return [s.name for s in fitting(spec) if not (every_beat and s.timing is not None)]
+
+
+def _distance(row: Row, spec: MacSpec) -> tuple[int, ...]:
+    """Return how far a measured kernel is from ``spec``; formats and overflow are equal."""
+    return (
+        abs(row.spec.lanes - spec.lanes),
+        abs(row.spec.accumulator.width - spec.accumulator.width),
+        abs(row.spec.length - spec.length),
+    )
+
+
+def choose(
+    spec: MacSpec, *, every_beat: bool = False, among: Iterable[Row] | None = None
+) -> Choice:
+    """Return the style of the smallest verified kernel for ``spec``.
+
+    The catalogue's kernels of the same pair of formats and the same overflow decide, those nearest
+    in lanes, then accumulator width, then length.  A pair that is not in it gets the first of the
+    usual styles that can do it, and ``why`` says so.  With ``every_beat`` styles that have one
+    result per dot product (ports ``last_i`` and ``ready_o``) are left out.
+    """
+    able = _fits(spec, every_beat=every_beat)
+    pair = (spec.weight, spec.act, spec.overflow)
+    known = [
+        row
+        for row in (rows() if among is None else among)
+        if row.style in able and (row.spec.weight, row.spec.act, row.spec.overflow) == pair
+    ]
+    if not known:
+        style = next(name for name in USUAL if name in able)
+        return Choice(style, "the pair is not in the catalogue: the usual style for such formats")
+    nearest = min(_distance(row, spec) for row in known)
+    same = [row for row in known if _distance(row, spec) == nearest]
+    best = min(same, key=lambda row: (row.luts, row.style))
+    others = ", ".join(
+        f"{row.style} {row.luts:g}" for row in sorted(same, key=lambda r: r.luts) if row != best
+    )
+    where = (
+        "this kernel"
+        if not any(nearest)
+        else f"the nearest kernel ({best.spec.lanes} lanes, {best.spec.accumulator.width} bits)"
+    )
+    return Choice(
+        best.style,
+        f"{best.luts:g} LUTs for {where}" + (f"; {others}" if others else "; no other verified"),
+    )
+
+
+def style_name(name: str, spec: MacSpec) -> Choice:
+    """Return the style that ``name`` means for ``spec``: a style's own name, or one of `AUTO`.
+
+    Raises `SpecError` for any other name.
+    """
+    if name in AUTO:
+        return choose(spec, every_beat=name == "auto-beat")
+    if name not in STYLES:
+        raise SpecError(f"kernel style {name!r}, allowed: {', '.join((*AUTO, *STYLES))}")
+    return Choice(name, "given")
