@@ -68,6 +68,10 @@ module hq_bucket #(
       WeightShiftBits > ActShiftBits ? WeightShiftBits : ActShiftBits;
   localparam int unsigned Offset = (HasWeightExp ? 1 : 0) + (HasActExp ? 1 : 0);
   localparam int unsigned SumBits = AddrBits + Window;
+  // Powers of two: a zero is told by the product's one bit, a table of both exponents, so the
+  // fields are added as they are and the buckets begin at 0.
+  localparam bit Fields = WeightSigBits == 1 && ActSigBits == 1 && HasWeightExp && HasActExp
+      && Window == 0 && WeightExpBits + ActExpBits <= 6;
 
   if (!HasWeightExp && !HasActExp) begin : gen_bad_exponents
     $error("hq_bucket: WeightExpBits or ActExpBits must be 2 or more");
@@ -103,7 +107,7 @@ module hq_bucket #(
   logic [SumBits-1:0] exp_sum;
 
   hq_bucket_decode #(
-    .Primitive(Primitive),
+    .Primitive(Primitive && !Fields),
     .Bits(WeightBits),
     .Float(WeightFloat),
     .Signed(WeightSigned),
@@ -116,7 +120,7 @@ module hq_bucket #(
   );
 
   hq_bucket_decode #(
-    .Primitive(Primitive),
+    .Primitive(Primitive && !Fields),
     .Bits(ActBits),
     .Float(ActFloat),
     .Signed(ActSigned),
@@ -158,9 +162,17 @@ module hq_bucket #(
     logic [Wide-1:0] sum;
     logic carry;
 
-    assign a = Wide'(weight_exp);
-    assign b = Wide'(act_exp);
-    assign flip = Wide'(wanted >> 1) ^ Wide'(1);
+    if (Fields) begin : gen_fields
+      logic unused_exp;
+      assign unused_exp = ^{weight_exp, act_exp};
+      assign a = Wide'(weight_q[WeightExpBits-1:0]);
+      assign b = Wide'(act_q[ActExpBits-1:0]);
+      assign flip = Wide'(wanted >> 1);
+    end else begin : gen_least
+      assign a = Wide'(weight_exp);
+      assign b = Wide'(act_exp);
+      assign flip = Wide'(wanted >> 1) ^ Wide'(1);
+    end
 
     hq_chain #(
       .Primitive(Primitive),
@@ -201,15 +213,23 @@ module hq_bucket #(
     localparam int unsigned Made = WeightSigBits > 1 && ActSigBits > 1 ? 2 : 1;
     logic [MulBits-1:0] product_q;
     logic weight_low_q;
-    logic act_low_q;
 
-    always_ff @(posedge clk_i) begin
-      if (en_i) begin
-        weight_low_q <= weight_sig[0];
-        act_low_q <= act_sig[0];
+    if (Fields) begin : gen_nonzero
+      always_ff @(posedge clk_i) begin
+        if (en_i) weight_low_q <= weight_sig[0] && act_sig[0];
       end
+      assign product_q[0] = weight_low_q;
+    end else begin : gen_low
+      logic act_low_q;
+
+      always_ff @(posedge clk_i) begin
+        if (en_i) begin
+          weight_low_q <= weight_sig[0];
+          act_low_q <= act_sig[0];
+        end
+      end
+      assign product_q[0] = weight_low_q && act_low_q;
     end
-    assign product_q[0] = weight_low_q && act_low_q;
 
     if (MulBits == 2) begin : gen_bit
       assign product_q[1] = 1'b0;

@@ -103,7 +103,7 @@ def plan(spec: MacSpec, window: int) -> Plan:
     counts = [count for count in map(_exponents, (spec.weight, spec.act)) if count]
     offset, largest = len(counts), sum(counts)
     digit = 1 << window
-    first, last = offset >> window, largest >> window
+    first, last = 0 if _fields(spec, window) else offset >> window, largest >> window
     drop = offset - (first << window)
     addr_bits = max(last.bit_length(), 1)
     ends = [w * a for w in _significands(spec.weight) for a in _significands(spec.act)]
@@ -117,6 +117,20 @@ def plan(spec: MacSpec, window: int) -> Plan:
         if steps > last - first + 1 and first == 0 and last + 1 == 1 << addr_bits:
             addr_bits += 1  # the word read after the last bucket is one of its own
     return Plan(window, first, last, addr_bits, bucket_bits, steps, drop, spec.lanes)
+
+
+def _fields(spec: MacSpec, window: int) -> bool:
+    """Return whether the exponent fields are added as they are (``hq_bucket``, Fields).
+
+    Two powers of two whose exponents one LUT can read: it tells zero, and no field needs the
+    least exponent of subnormals.
+    """
+    total = 0
+    for fmt in (spec.weight, spec.act):
+        if not _exponents(fmt) or isinstance(fmt, Integer) or fmt.mantissa_bits:
+            return False
+        total += fmt.exponent_bits
+    return window == 0 and total <= 6
 
 
 def _recode_act(spec: MacSpec) -> bool:
