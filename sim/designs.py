@@ -115,7 +115,9 @@ def design_of_bundle(bundle: Bundle | str | Path) -> tuple[Design, list[str]]:
             raise InputError(f"{folder / name} cannot be read ({error})") from error
         if hashlib.sha256(raw).hexdigest() != hashes.get(name):
             warnings.append(f"{folder / name} differs from what was generated")
-    return Design((kernel,), sources, str(folder)), warnings
+    style = STYLES.get(record.get("style", ""))
+    cells = {} if style is None else cell_models(style.primitives)
+    return Design((kernel,), cells | sources, str(folder)), warnings
 
 
 def design_of_target(target: Bundle | str | Path) -> tuple[Design, list[str], tuple[str, ...]]:

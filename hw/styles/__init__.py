@@ -9,7 +9,7 @@ from hw.style import Style
 from hwquant.errors import SpecError
 from hwquant.mac import MacSpec
 
-from . import booth, bucket, plain, table
+from . import booth, bucket, plain, shift, table
 
 __all__ = ["STYLES", "fitting", "style_of"]
 
@@ -21,6 +21,8 @@ STYLES: Final = {
         table.PORTABLE,
         booth.STYLE,
         booth.PORTABLE,
+        shift.STYLE,
+        shift.PORTABLE,
         bucket.STYLE,
         bucket.FAST,
         bucket.PORTABLE,
