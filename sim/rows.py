@@ -25,7 +25,9 @@ ABORT_EVERY = 4  # with gaps, one dot product in so many is not ended
 
 SENTINEL = np.uint64(1 << 63)
 # Beats in flight when a reset of one cycle comes, itself with a beat that must be ignored.
-PREAMBLE = ENABLE | np.array([VALID | CLEAR, VALID, VALID, VALID | RESET], np.uint8)
+PREAMBLE: Codes = np.array([VALID | CLEAR, VALID, VALID, VALID | RESET], np.uint8) | np.uint8(
+    ENABLE
+)
 
 
 @dataclass(frozen=True)
