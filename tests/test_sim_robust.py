@@ -57,6 +57,7 @@ def green(done) -> bool:
         assert result["mac_steps"] >= 1024
         return True
     if done.returncode == 1:
+        assert done.stdout, done.stderr
         assert json.loads(done.stdout)["mismatches"] > 0
     else:
         assert done.returncode == 2, done.stderr
