@@ -28,6 +28,8 @@ def kernel_of(own: OwnModule) -> Kernel:
         bubble=own.clear is not None and own.clear_when == "instead of a beat",
         last=own.last is not None,
         final=own.result_when == "last beat",
+        holds=False,
+        zeroed=False,
     )
     latency = own.latency + _ahead(own)
     return Kernel(own.spec, PREFIX + own.top, latency, control, own.top)
@@ -47,13 +49,12 @@ def wanted_ports(own: OwnModule) -> dict[str, tuple[str, int | None]]:
     return ports | dict.fromkeys(own.tie, ("input", None))
 
 
-def _operand(own: OwnModule, signal: str, names: tuple[str, ...], bits: int) -> list[str]:
+def _operand(signal: str, names: tuple[str, ...], bits: int, lanes: int, lane_0: str) -> list[str]:
     """Return the connections of the lanes: one port, turned around if need be, or one per lane."""
-    lanes = own.spec.lanes
     parts = [f"{signal}[{bits * lane} +: {bits}]" for lane in range(lanes)]
     if len(names) == lanes:
         return [f".{name}({part})" for name, part in zip(names, parts, strict=True)]
-    whole = signal if own.lane_0 == "low" else "{" + ", ".join(parts) + "}"
+    whole = signal if lane_0 == "low" else "{" + ", ".join(parts) + "}"
     return [f".{names[0]}({whole})"]
 
 
@@ -76,8 +77,8 @@ def adapter_sv(own: OwnModule) -> str:
         pins.append(f".{own.clear}(clear_i && valid_i)")
     if own.last is not None:
         pins.append(f".{own.last}(last_i && valid_i)")
-    pins += _operand(own, f"weight{q}", own.weight, spec.weight.bits)
-    pins += _operand(own, f"act{q}", own.act, spec.act.bits)
+    pins += _operand(f"weight{q}", own.weight, spec.weight.bits, spec.lanes, own.weight_lane_0)
+    pins += _operand(f"act{q}", own.act, spec.act.bits, spec.lanes, own.act_lane_0)
     pins.append(f".{own.result}(acc_o)")
     pins += [f".{name}({value})" for name, value in own.tie.items()]
     if own.result_valid is not None:

@@ -20,7 +20,8 @@ class Control:
     ``enable``: it can be frozen; ``valid``: there can be cycles without a beat; ``reset`` is
     ``"sync"``, ``"async"`` or ``"none"``; ``bubble``: a cycle without a beat must come before each
     dot product; ``last``: port ``last_i`` marks the last beat of a dot product; ``final``: only
-    that last beat has a result.
+    that last beat has a result; ``holds``: a result stays until the next one; ``zeroed``: after a
+    reset the first dot product needs no clear.
     """
 
     enable: bool = True
@@ -29,6 +30,8 @@ class Control:
     bubble: bool = False
     last: bool = False
     final: bool = False
+    holds: bool = True
+    zeroed: bool = True
 
 
 LIBRARY = Control()

@@ -3,8 +3,11 @@
 
 Registers are cut open: from equal registers and equal inputs both must give equal outputs and
 equal next registers.  Two machines with the same step function are the same machine, whatever
-their registers hold at first, so this one step is a proof for all time.  Where a format has codes
-without a value, the step is proved for legal codes only, and the proof says so.
+their registers hold at first, so this one step is a proof for all time.
+
+Where a format has codes without a value, the inputs are legal codes, and so are the operand
+registers while they are marked valid.  That this lasts is proved in the same step; it holds from
+the first reset on.  Such a proof says that it is under this constraint.
 """
 
 from __future__ import annotations
@@ -26,6 +29,8 @@ __all__ = ["Proof", "prove"]
 
 TIMEOUT_S: Final = 60
 LEGAL: Final = "legal codes only"
+
+_KEEPS_STATE: Final = re.compile(r"\$_?(a?l?dff|s?dff|dlatch|adlatch|sr|mem|ff)", re.IGNORECASE)
 
 Module = dict[str, Any]
 
@@ -77,7 +82,8 @@ def prove(mutated: Mutated, mutants: Sequence[Mutant]) -> dict[int, Proof]:
     spec = mutated.kernel.spec
     legal = {"weight_i": _illegal(spec.weight), "act_i": _illegal(spec.act)}
     under = LEGAL if any(legal.values()) else ""
-    text = "".join(_miter(f"gate_{m.index}", gold, spec, legal) for m in cut)
+    assumed, kept = _constraint(gold, spec, legal)
+    text = "".join(_miter(f"gate_{m.index}", gold, assumed, kept) for m in cut)
     script = ["read_json cut.json", "read_verilog -sv miter.sv", "design -save all"]
     for mutant in cut:
         script += [
@@ -128,11 +134,10 @@ def _cut(module: Module, registers: Sequence[str] | None = None) -> list[str]:
     """
     cells, ports = module["cells"], module["ports"]
     clock = ports["clk_i"]["bits"]
-    found = [name for name, cell in cells.items() if cell["type"].startswith(("$dff", "$_DFF"))]
-    odd = {c["type"] for c in cells.values() if c["type"].startswith(("$dff", "$_DFF", "$a", "$sr"))}
-    odd -= {"$dff", "$add", "$and", "$alu", "$assert", "$assume"}
+    odd = {cell["type"] for cell in cells.values() if _KEEPS_STATE.match(cell["type"])} - {"$dff"}
     if odd:
-        raise ToolError(f"registers of type {', '.join(sorted(odd))} cannot be proved")
+        raise ToolError(f"cells of type {', '.join(sorted(odd))} keep state in a way not handled")
+    found = [name for name, cell in cells.items() if cell["type"] == "$dff"]
     order = list(found if registers is None else registers)
     if set(order) != set(found):
         return []
@@ -168,31 +173,57 @@ def _legal(signal: str, fmt: Format, lanes: int, illegal: Sequence[int]) -> str:
     return " & ".join(parts) or "1'b1"
 
 
-def _miter(gate: str, gold: Module, spec: Any, legal: Mapping[str, Sequence[int]]) -> str:
+def _register(module: Module, name: str) -> str:
+    """Return the number of the register that drives a net called ``name`` in any block."""
+    nets = module["netnames"]
+    driven = [net["bits"] for full, net in nets.items() if full.rpartition(".")[2] == name]
+    found = {
+        port.removeprefix("q")
+        for port, entry in module["ports"].items()
+        if re.fullmatch(r"q\d+", port) and entry["bits"] in driven
+    }
+    if len(found) != 1:
+        raise ToolError(f"the kernel has {len(found)} registers called {name}, needed 1")
+    return found.pop()
+
+
+def _constraint(
+    gold: Module, spec: Any, illegal: Mapping[str, Sequence[int]]
+) -> tuple[str, str]:
+    """Return what the proof assumes, and what must hold after the step so that it may."""
+    if not any(illegal.values()):
+        return "1'b1", "1'b1"
+    operands = (("weight", spec.weight), ("act", spec.act))
+    inputs = [_legal(f"{n}_i", fmt, spec.lanes, illegal[f"{n}_i"]) for n, fmt in operands]
+    valid = _register(gold, "valid_q")
+    numbers = {name: _register(gold, f"{name}_q") for name, _ in operands}
+
+    def registers(side: str) -> str:
+        parts = [
+            _legal(f"{side}{numbers[n]}", fmt, spec.lanes, illegal[f"{n}_i"]) for n, fmt in operands
+        ]
+        return f"(~{side}{valid} | ({' & '.join(parts)}))"
+
+    return " & ".join([*inputs, registers("q")]), registers("gold_d")
+
+
+def _miter(gate: str, gold: Module, assumed: str, kept: str) -> str:
     """Return a module whose ``trigger`` is 1 where ``gate`` and the original differ."""
-    inputs, outputs, wires = [], [], []
+    inputs, outputs = [], []
     for name, port in gold["ports"].items():
-        width = len(port["bits"])
-        if port["direction"] == "input":
-            inputs.append((name, width))
-        else:
-            outputs.append((name, width))
-            wires.append(f"  wire [{width - 1}:0] gold_{name}, gate_{name};")
+        side = inputs if port["direction"] == "input" else outputs
+        side.append((name, len(port["bits"])))
     declared = ", ".join(f"input [{width - 1}:0] {name}" for name, width in inputs)
+    wires = "\n".join(f"  wire [{w - 1}:0] gold_{name}, gate_{name};" for name, w in outputs)
     common = ", ".join(f".{name}({name})" for name, _ in inputs)
     gold_pins = ", ".join(f".{name}(gold_{name})" for name, _ in outputs)
     gate_pins = ", ".join(f".{name}(gate_{name})" for name, _ in outputs)
     differs = " | ".join(f"(gold_{name} != gate_{name})" for name, _ in outputs)
-    assumed = " & ".join(
-        _legal(name, fmt, spec.lanes, legal[name])
-        for name, fmt in (("weight_i", spec.weight), ("act_i", spec.act))
-    )
-    body = "\n".join(wires)
     return f"""module miter_{gate} ({declared}, output trigger);
-{body}
+{wires}
   gold u_gold ({common}, {gold_pins});
   {gate} u_gate ({common}, {gate_pins});
-  assign trigger = ({differs}) & ({assumed});
+  assign trigger = ({assumed}) & ({differs} | ~({kept}));
 endmodule
 """
 

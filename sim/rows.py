@@ -64,6 +64,8 @@ class Rows:
         if control_of.bubble:
             control[beat_row[position == 0] - 1] = ENABLE
         control[beat_row] = ENABLE | VALID | np.where(position == 0, CLEAR, 0).astype(np.uint8)
+        if first and control_of.zeroed:
+            control[beat_row[0]] &= 0xFF ^ CLEAR
         if control_of.last:
             control[beat_row[_ends(block)]] |= LAST
         dot = block.dot_of_beat()
