@@ -11,7 +11,7 @@ import click
 
 from hw.commands import kernel_options, spec_from_options
 from hwquant.cli import emit, json_option
-from hwquant.errors import InputError
+from hwquant.errors import InputError, ToolError
 from hwquant.progress import note
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ SHOWN = 3  # failing vectors printed in full
 @click.option("--sample", type=int, metavar="N", help="With --all-pairs: N kernels, by --seed.")
 @click.option("--netlist", is_flag=True, help="Verify the mapped netlist (Yosys), not the RTL.")
 @click.option("--dsp", is_flag=True, help="With --netlist: let the mapping use DSP blocks.")
+@click.option("--nightly", is_flag=True, help="All that CI has no time for, into --out; resumes.")
+@click.option("--out", type=click.Path(path_type=Path), help="With --nightly: the folder.")
 @click.option("--steps", type=int, default=65_536, show_default=True, help="Accumulator steps.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--jobs", type=int, help="Simulators at a time (default: one per core).")
@@ -57,6 +59,8 @@ def verify(
     sample: int | None,
     netlist: bool,
     dsp: bool,
+    nightly: bool,
+    out: Path | None,
     steps: int,
     seed: int,
     jobs: int | None,
@@ -80,6 +84,7 @@ def verify(
       hwquant verify rtl/
       hwquant verify --weight e2m1 --act int8 --lanes 16 --length 256
       hwquant verify --all-pairs --junit verify.xml
+      hwquant verify --nightly --out nightly/
       hwquant verify --weight int8 --act int8 --netlist --dsp
       hwquant verify mymac.toml
       hwquant verify rtl/ --replay failure.json --waves failure.vcd
@@ -89,6 +94,11 @@ def verify(
 
         click.echo(TEMPLATE, nl=False)
         return
+    if nightly:
+        _nightly(ctx, out, seed=seed, count=sample, jobs=jobs, as_json=as_json)
+        return
+    if out is not None:
+        raise InputError("--out goes with --nightly")
     given = [target is not None, weight is not None or act is not None, all_pairs]
     if replay is not None:
         _replay(ctx, replay, target, waves, netlist=netlist, dsp=dsp, as_json=as_json)
@@ -136,6 +146,39 @@ def verify(
     emit(report.to_json(), as_json=as_json)
     if report.mismatches:
         ctx.exit(1)
+
+
+def _nightly(
+    ctx: click.Context,
+    out: Path | None,
+    *,
+    seed: int,
+    count: int | None,
+    jobs: int | None,
+    as_json: bool,
+) -> None:
+    """Run or resume all stages; exit 1 when any found a failure, 2 when one has no answer."""
+    own = {"nightly", "out", "seed", "steps", "sample", "jobs", "as_json"}
+    default = click.core.ParameterSource.DEFAULT
+    other = [n for n in ctx.params if n not in own and ctx.get_parameter_source(n) != default]
+    if other or out is None:
+        raise InputError(
+            "--nightly needs --out DIR, and takes --seed, --steps, --sample, --jobs, --json only"
+        )
+    from .nightly import run
+    from .nightly_stages import STEPS, stages
+
+    named = ctx.get_parameter_source("steps") != default
+    steps = ctx.params["steps"] if named else STEPS
+    summary = run(stages(seed=seed, steps=steps, count=count, jobs=jobs), out)
+    emit(summary.to_json(), as_json=as_json)
+    for record in summary.records:
+        for failure in record.finding.failures[:SHOWN]:
+            note(f"{record.stage}, {record.task}: {failure}")
+    if summary.failures:
+        ctx.exit(1)
+    if not summary.passed:
+        raise ToolError("not every task has an answer: " + "; ".join(summary.errors))
 
 
 def _refuse_options(ctx: click.Context, target: Path) -> None:

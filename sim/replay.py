@@ -23,7 +23,7 @@ from .viewers import viewer_files
 if TYPE_CHECKING:
     from .agents import Row
 
-__all__ = ["Replay", "load_failure", "play", "replay", "save_failure"]
+__all__ = ["Replay", "failure_record", "load_failure", "play", "replay", "save_failure"]
 
 DEFAULT_FILE = Path("hwquant-failure.json")
 VERSION = 1
@@ -62,9 +62,13 @@ class Replay:
 def save_failure(failure: Failure, path: Path | None = None) -> Path:
     """Write a failing vector as JSON and return where."""
     target = DEFAULT_FILE if path is None else path
-    record = {"hwquant_failure": VERSION, **failure.to_json()}
-    atomic.write_text(target, json.dumps(record, indent=1) + "\n")
+    atomic.write_text(target, json.dumps(failure_record(failure), indent=1) + "\n")
     return target
+
+
+def failure_record(failure: Failure) -> dict[str, Any]:
+    """Return a failing vector as the JSON-able content of its file."""
+    return {"hwquant_failure": VERSION, **failure.to_json()}
 
 
 def load_failure(path: str | Path) -> Failure:
