@@ -37,12 +37,11 @@ def kernel_of(own: OwnModule) -> Kernel:
 
 def wanted_ports(own: OwnModule) -> dict[str, tuple[str, int | None]]:
     """Return direction and width in bits that each mapped port must have; None: any width."""
-    spec, wanted = own.spec, {}
+    spec = own.spec
     one = [own.clock, own.reset, own.enable, own.valid, own.clear, own.last]
     ports: dict[str, tuple[str, int | None]] = {p: ("input", 1) for p in one if p is not None}
     for names, bits in ((own.weight, spec.weight.bits), (own.act, spec.act.bits)):
-        wanted |= {name: ("input", bits * spec.lanes // len(names)) for name in names}
-    ports |= wanted
+        ports |= {name: ("input", bits * spec.lanes // len(names)) for name in names}
     ports[own.result] = ("output", spec.accumulator.width)
     if own.result_valid is not None:
         ports[own.result_valid] = ("output", 1)

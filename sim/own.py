@@ -28,7 +28,8 @@ KEYS: Final = {
     "spec": ("weight", "act", "lanes", "length", "acc", "acc_frac", "overflow"),
     "ports": (
         "clock", "reset", "reset_active", "reset_kind", "enable", "valid", "clear", "clear_when",
-        "last", "weight", "act", "weight_lane_0", "act_lane_0", "result", "result_valid", "result_when", "tie",
+        "last", "weight", "act", "weight_lane_0", "act_lane_0", "result", "result_valid",
+        "result_when", "tie",
     ),
 }  # fmt: skip
 NEEDED: Final = {

@@ -127,7 +127,7 @@ def _origins(targets: list[Target], results: int) -> list[Target | None]:
     """Return the folder or TOML of each result; kernels of specs, which have none, come first."""
     from hwquant.mac import MacSpec
 
-    folders = [target for target in targets if not isinstance(target, MacSpec)]
+    folders: list[Target | None] = [t for t in targets if not isinstance(t, MacSpec)]
     return [None] * (results - len(folders)) + folders
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Functional coverage: counts against a plain Python recount, what is impossible, what is missed."""
+"""Functional coverage: counts against a recount, what is impossible, what is missed."""
 
 from __future__ import annotations
 

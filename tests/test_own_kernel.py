@@ -53,7 +53,10 @@ MODULES = {
     if (rst) acc_valid <= 1'b0;
   end
 """,
-        'reset = "rst"\nenable = "en"\nvalid = "valid"\nclear = "first"\nresult_valid = "acc_valid"',
+        (
+            'reset = "rst"\nenable = "en"\nvalid = "valid"\nclear = "first"\n'
+            'result_valid = "acc_valid"'
+        ),
         "wrap",
     ),
     "a beat every cycle": (
@@ -78,8 +81,10 @@ MODULES = {
       if (valid) acc <= wide > 511 ? 10'sd511 : wide < -512 ? -10'sd512 : 10'(wide);
     end
 """,
-        'reset = "rst_n"\nreset_active = "low"\nreset_kind = "async"\nvalid = "valid"\n'
-        'clear = "first"\nresult_valid = "acc_valid"',
+        (
+            'reset = "rst_n"\nreset_active = "low"\nreset_kind = "async"\nvalid = "valid"\n'
+            'clear = "first"\nresult_valid = "acc_valid"'
+        ),
         "saturate",
     ),
     "clear in the cycle before": (
@@ -93,8 +98,10 @@ MODULES = {
     if (rst) acc_valid <= 1'b0;
   end
 """,
-        'reset = "rst"\nvalid = "valid"\nclear = "first"\nclear_when = "in the cycle before"\n'
-        'result_valid = "acc_valid"',
+        (
+            'reset = "rst"\nvalid = "valid"\nclear = "first"\nclear_when = "in the cycle before"\n'
+            'result_valid = "acc_valid"'
+        ),
         "wrap",
     ),
     "clear instead of a beat": (
@@ -130,8 +137,10 @@ MODULES = {
     end
   end
 """,
-        'reset = "rst"\nvalid = "valid"\nlast = "last"\nresult_valid = "acc_valid"\n'
-        'result_when = "last beat"',
+        (
+            'reset = "rst"\nvalid = "valid"\nlast = "last"\nresult_valid = "acc_valid"\n'
+            'result_when = "last beat"'
+        ),
         "wrap",
     ),
 }
@@ -241,9 +250,9 @@ BUGS = {
     "clock enable ignored": ("clock enable only", "if (en) acc", "acc"),
     "rail off by one": ("asynchronous reset, saturating", "10'sd511 :", "10'sd510 :"),
     "reset ignored": ("asynchronous reset, saturating", "acc_valid <= 1'b0;", ""),
-    "late clear": ("clear in the cycle before", "if (first) base <= '0;", "if (valid && first) base <= '0;"),
+    "late clear": ("clear in the cycle before", "if (first) base", "if (valid && first) base"),
     "last forgotten": ("last, without reset", "fresh <= last", "fresh <= 1'b0"),
-    "early result": ("a result at the last beat", "acc_valid <= valid && last", "acc_valid <= valid"),
+    "early result": ("a result at the last beat", "valid <= valid && last", "valid <= valid"),
 }  # fmt: skip
 
 
