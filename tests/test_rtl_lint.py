@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import random
 import re
 import shutil
@@ -65,9 +66,17 @@ def bench(texts):
 def lint(files, folder, top="top"):
     for name, text in files.items():
         (folder / name).write_text(text)
-    root = find().verilator_root
-    command = [str(root / "bin" / "verilator"), "--lint-only", "-Wall", "--top-module", top, *files]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    return verilator(["--top-module", top, *files], folder)
+
+
+def verilator(arguments, folder):
+    """Run Verilator's compiled program: the script beside it would need perl."""
+    tools = find()
+    return subprocess.run(
+        [tools.verilator, "--lint-only", "-Wall", *arguments],
+        cwd=folder, capture_output=True, text=True,
+        env=os.environ | {"VERILATOR_ROOT": str(tools.verilator_root)},
+    )  # fmt: skip
 
 
 @pytest.mark.sim
@@ -303,13 +312,11 @@ def refused(tool, cases, files, folder):
                 options = [f"-P{block}.{key}={value}" for key, value in values.items()]
                 done = icarus(["-s", block, *options, *files], folder)
             else:
-                verilator = find().verilator_root / "bin" / "verilator"
                 options = [f"-G{key}={value}" for key, value in values.items()]
-                command = [verilator, "--lint-only", "-Wall", *options]
-                command += ["--top-module", block, *files]
+                top = [block, *files]
                 if block == "hq_sum":
-                    command[-len(files) - 1 :] = ["hq_sum_top", "hq_sum_top.sv", *files]
-                done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+                    top = ["hq_sum_top", "hq_sum_top.sv", *files]
+                done = verilator([*options, "--top-module", *top], folder)
             if done.returncode:
                 said.append(f"{block} {values}: {done.stdout}{done.stderr}")
         return "\n".join(said)
