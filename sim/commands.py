@@ -263,6 +263,8 @@ def _replay(
     from .replay import replay
 
     outcome = replay(path, folder=target, waves=waves, netlist=netlist, dsp=dsp)
+    for command in outcome.viewers.values():
+        note(f"open: {command}")
     emit(outcome.to_json(), as_json=as_json)
     if outcome.mismatches:
         ctx.exit(1)

@@ -134,8 +134,8 @@ def _bundle(folder: str | Path, failure: Failure) -> Design:
 def play(design: Design, rows: Sequence[Row], *, waves: str | Path | None = None) -> Replay:
     """Play ``rows`` (control bits, weight codes, activation codes) through the one kernel."""
     kernel = design.kernels[0]
-    ports = "clk_i rst_i en_i valid_i clear_i weight_i act_i valid_o acc_o".split()
-    ports += ["last_i"] if kernel.control.last else []
+    ports = ["clk_i", "rst_i", "en_i", "valid_i", "clear_i", "weight_i", "act_i", "valid_o"]
+    ports += ["acc_o", *(["last_i"] if kernel.control.last else [])]
     lines = [f'public_flat_rw -module "{kernel.name}" -var "{port}"' for port in ports]
     build = simulator(
         design.sources,
