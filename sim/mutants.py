@@ -112,7 +112,8 @@ def mutate_design(
     ``blocks`` are RTL modules of the design, all by default; Yosys spreads the mutants evenly over
     cells, ports and source lines.
 
-    Raises `InputError` when a block is no part of the design, `ToolError` when Yosys is missing or refuses the sources.
+    Raises `InputError` when a block is no part of the design, `ToolError` when
+    Yosys is missing or refuses the sources.
     """
     (kernel,) = design.kernels
     names = [PurePath(name).stem for name in design.sources]
@@ -127,9 +128,7 @@ def mutate_design(
     return Mutated(kernel, design.sources, tuple(mutants))
 
 
-def _listed(
-    design: Design, top: str, blocks: Sequence[str], count: int, seed: int
-) -> list[Mutant]:
+def _listed(design: Design, top: str, blocks: Sequence[str], count: int, seed: int) -> list[Mutant]:
     """Return the mutants that Yosys picks for each block, numbered from 1."""
     script = prepare(design.sources, top)
     for block in blocks:

@@ -22,6 +22,7 @@ from typing import Any, Final
 from hw import yosys
 from hwquant.errors import ToolError
 from hwquant.formats import Format
+from hwquant.mac import MacSpec
 
 from .mutants import Mutant, Mutated, prepare
 
@@ -79,13 +80,26 @@ def prove(mutated: Mutated, mutants: Sequence[Mutant]) -> dict[int, Proof]:
             cut.append(mutant)
         else:
             proofs[mutant.index] = Proof("different", example={"clock": "not the kernel's"})
-    spec = mutated.kernel.spec
-    legal = {"weight_i": _illegal(spec.weight), "act_i": _illegal(spec.act)}
-    under = LEGAL if any(legal.values()) else ""
-    assumed, kept = _constraint(gold, spec, legal)
-    text = "".join(_miter(f"gate_{m.index}", gold, assumed, kept) for m in cut)
+    free = ("1'b1", "1'b1")
+    constraint = _constraint(gold, mutated.kernel.spec)
+    for under, limits in (("", free), (LEGAL, constraint)):
+        # A proof without a constraint says more, so the constraint waits for those that need it.
+        if limits is not None:
+            proofs |= _solve(design, cut, limits, under)
+            cut = [mutant for mutant in cut if not proofs[mutant.index].equivalent]
+    return proofs
+
+
+def _solve(
+    design: dict[str, Any], mutants: Sequence[Mutant], limits: tuple[str, str], under: str
+) -> dict[int, Proof]:
+    """Return the solver's verdicts on cut netlists, with legality assumed and kept as given."""
+    if not mutants:
+        return {}
+    gold = design["modules"]["gold"]
+    text = "".join(_miter(f"gate_{mutant.index}", gold, *limits) for mutant in mutants)
     script = ["read_json cut.json", "read_verilog -sv miter.sv", "design -save all"]
-    for mutant in cut:
+    for mutant in mutants:
         script += [
             "design -load all",
             f"hierarchy -top miter_gate_{mutant.index}",
@@ -99,8 +113,8 @@ def prove(mutated: Mutated, mutants: Sequence[Mutant]) -> dict[int, Proof]:
         module["attributes"].pop("top", None)
     files = {"cut.json": json.dumps(design), "miter.sv": text}
     log = yosys.run("\n".join(script) + "\n", files)
-    for part in re.split(r"^PROOF ", log, flags=re.MULTILINE)[1:]:
-        proofs[int(part.split(maxsplit=1)[0])] = _verdict(part, under)
+    parts = re.split(r"^PROOF ", log, flags=re.MULTILINE)[1:]
+    proofs = {int(part.split(maxsplit=1)[0]): _verdict(part, under) for part in parts}
     if proofs.keys() != {mutant.index for mutant in mutants}:
         raise ToolError("Yosys did not finish the proofs of all surviving mutants")
     return proofs
@@ -162,17 +176,6 @@ def _illegal(fmt: Format) -> tuple[int, ...]:
     return tuple(sorted(set(range(1 << fmt.bits)) - set(fmt.codes)))
 
 
-def _legal(signal: str, fmt: Format, lanes: int, illegal: Sequence[int]) -> str:
-    """Return the condition that no lane of ``signal`` holds an illegal code."""
-    bits = fmt.bits
-    parts = [
-        f"({signal}[{bits * lane} +: {bits}] != {bits}'d{code})"
-        for lane in range(lanes)
-        for code in illegal
-    ]
-    return " & ".join(parts) or "1'b1"
-
-
 def _register(module: Module, name: str) -> str:
     """Return the number of the register that drives a net called ``name`` in any block."""
     nets = module["netnames"]
@@ -187,23 +190,33 @@ def _register(module: Module, name: str) -> str:
     return found.pop()
 
 
-def _constraint(
-    gold: Module, spec: Any, illegal: Mapping[str, Sequence[int]]
-) -> tuple[str, str]:
-    """Return what the proof assumes, and what must hold after the step so that it may."""
-    if not any(illegal.values()):
-        return "1'b1", "1'b1"
-    operands = (("weight", spec.weight), ("act", spec.act))
-    inputs = [_legal(f"{n}_i", fmt, spec.lanes, illegal[f"{n}_i"]) for n, fmt in operands]
+def _constraint(gold: Module, spec: MacSpec) -> tuple[str, str] | None:
+    """Return what a proof for legal codes assumes, and what must hold after the step.
+
+    None where every code has a value.
+    """
+    operands = [
+        (name, fmt.bits, _illegal(fmt))
+        for name, fmt in (("weight", spec.weight), ("act", spec.act))
+    ]
+    if not any(illegal for _, _, illegal in operands):
+        return None
     valid = _register(gold, "valid_q")
-    numbers = {name: _register(gold, f"{name}_q") for name, _ in operands}
+    numbers = {name: _register(gold, f"{name}_q") for name, *_ in operands}
+
+    def legal(signal: str, bits: int, illegal: Sequence[int]) -> str:
+        parts = [
+            f"({signal}[{bits * lane} +: {bits}] != {bits}'d{code})"
+            for lane in range(spec.lanes)
+            for code in illegal
+        ]
+        return " & ".join(parts) or "1'b1"
 
     def registers(side: str) -> str:
-        parts = [
-            _legal(f"{side}{numbers[n]}", fmt, spec.lanes, illegal[f"{n}_i"]) for n, fmt in operands
-        ]
+        parts = [legal(f"{side}{numbers[name]}", *rest) for name, *rest in operands]
         return f"(~{side}{valid} | ({' & '.join(parts)}))"
 
+    inputs = [legal(f"{name}_i", *rest) for name, *rest in operands]
     return " & ".join([*inputs, registers("q")]), registers("gold_d")
 
 

@@ -116,4 +116,9 @@ async def mutants(dut: Any) -> None:
             if row is not None:
                 killed[index] = story(block, names, rows, row, wanted, out)
         alive = [index for index in alive if index not in killed]
-    Path(os.environ["HWQUANT_OUTCOME"]).write_text(json.dumps({"killed": killed, "alive": alive}))
+    write_outcome({"killed": killed, "alive": alive})
+
+
+def write_outcome(outcome: dict[str, Any]) -> None:
+    """Write what became of the mutants for the process that started this simulation."""
+    Path(os.environ["HWQUANT_OUTCOME"]).write_text(json.dumps(outcome))
