@@ -97,10 +97,16 @@ def test_counts_and_coverage_stand_in_the_junit_file(outcome):
     assert int(hit) <= int(possible)
 
 
-def test_the_plugin_is_light_until_it_is_used():
-    program = (
-        "import sys, sim.pytest_plugin; "
-        "print([m for m in ('numpy', 'torch', 'cocotb', 'hwquant.mac') if m in sys.modules])"
+def test_the_plugin_is_light_and_leaves_a_project_with_a_sim_of_its_own_alone(tmp_path):
+    (tmp_path / "sim").mkdir()
+    (tmp_path / "sim" / "__init__.py").write_text("")
+    (tmp_path / "test_x.py").write_text(
+        "import sys\n"
+        "def test_light():\n"
+        "    assert not {'hwquant.mac', 'hwquant.formats'} & set(sys.modules)\n"
+        "def test_used(verify_kernel):\n    pass\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.stdout.strip() == "[]", done.stderr
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert "1 passed, 1 error" in done.stdout
+    assert "rename the folder" in done.stdout
