@@ -2,7 +2,7 @@
 """pytest's door to `sim.pytest_plugin`: the options, and fixtures that import it when used.
 
 pytest loads this module in every project of an environment that has hwquant, also in one with a
-folder called ``sim`` of its own, so it must not import ours before a test asks for it (hwquant itself brings numpy, no more).
+folder called ``sim`` of its own, so it must not import ours before a test asks for it.
 """
 
 from __future__ import annotations
