@@ -27,6 +27,7 @@ from hwquant.errors import HwquantError
 from hwquant.progress import note
 
 from . import toolchain
+from .prove_solver import identity as solver
 
 __all__ = ["Finding", "Stage", "Summary", "Task", "run"]
 
@@ -185,7 +186,7 @@ def identity() -> str:
         for path in sorted(root.glob(pattern))
         if path.is_file() and path.suffix != ".pyc"
     ]
-    versions = [platform.python_version(), np.__version__, yosys_version()]
+    versions = [platform.python_version(), np.__version__, yosys_version(), solver()]
     return cache.content_key(sources, versions, toolchain.find().identity)
 
 

@@ -7,10 +7,11 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+from hw.library import KERNELS
 from hw.manifest import spec_to_json
 from hwquant.mac import MacSpec
 
-from .designs import designs_of_specs
+from .designs import STYLE, designs_of_specs
 from .engine import verify_designs
 from .gates import FARM_NETLISTS, sample, verify_netlists
 from .kernels import Design
@@ -18,6 +19,7 @@ from .mutate import mutate_designs
 from .mutate_kernels import Target, campaign
 from .nightly import Finding, Stage, Task
 from .pairs import all_pairs
+from .prove import STYLES, Proof, prove
 from .replay import failure_record
 from .report import Report
 
@@ -29,11 +31,18 @@ STEPS: Final = 1_048_576
 RUN_STEPS: Final = 65_536  # bounds memory: a farm keeps all rows of a run
 FARMS: Final = 4  # in one task
 GATE_KERNELS: Final = 64
+PROOF_KERNELS: Final = 64
+PROOFS: Final = 8  # in one task
+PROOF_CPU_SECONDS: Final = 3600.0  # for one kernel; beyond it the prover gives up, a failure here
+MUTANTS: Final = 200
+REHEARSAL_MUTANTS: Final = 10
 
 # Seconds on two quiet cores, for the time left.
 FARM_SECONDS: Final = 2.0
 NETLIST_SECONDS: Final = 6.0
-MUTATION_SECONDS: Final = 60.0
+PROOF_SECONDS: Final = 5.0
+PRODUCT_PROOF_SECONDS: Final = 60.0
+MUTANT_SECONDS: Final = 0.06
 
 
 def stages(
@@ -46,16 +55,26 @@ def stages(
     """
     signed, unsigned = all_pairs(), all_pairs(unsigned=True)
     gates = [*sample(signed, GATE_KERNELS, seed), *sample(unsigned, GATE_KERNELS, seed)]
-    targets = campaign()
+    proofs = [*sample(signed, PROOF_KERNELS, seed), *sample(unsigned, PROOF_KERNELS, seed)]
+    styles, targets, mutants = list(STYLES), campaign(), MUTANTS
     if count is not None:
         signed, unsigned, gates = (sample(s, count, seed) for s in (signed, unsigned, gates))
-        targets = targets[:count]
+        proofs, styles = sample(proofs, count, seed), styles[:count]
+        targets, mutants = sorted(targets, key=_size)[:count], REHEARSAL_MUTANTS
     return [
         Stage("all pairs", tuple(_all_pairs(signed, seed, steps, jobs))),
         Stage("all pairs, unsigned activations", tuple(_all_pairs(unsigned, seed, steps, jobs))),
         Stage("gate level", tuple(_gates(gates, seed, jobs))),
-        Stage("mutation", tuple(_mutation(target, seed) for target in targets)),
+        Stage("induction", tuple(_proofs(proofs, jobs, products=False))),
+        Stage("induction and product miters", tuple(_proofs(styles, jobs, products=True))),
+        Stage("mutation", tuple(_mutation(target, seed, mutants) for target in targets)),
     ]
+
+
+def _size(target: Target) -> int:
+    """Return the code pairs of a mutation target's kernel."""
+    spec = target[0].kernels[0].spec
+    return len(spec.weight.codes) * len(spec.act.codes) * spec.lanes
 
 
 def _all_pairs(specs: Sequence[MacSpec], seed: int, steps: int, jobs: int | None) -> Iterator[Task]:
@@ -93,19 +112,46 @@ def _netlists(specs: Sequence[MacSpec], seed: int, jobs: int | None, *, dsp: boo
     return lambda: found(verify_netlists(specs, dsp=dsp, seed=seed, jobs=jobs))
 
 
-def _mutation(target: Target, seed: int) -> Task:
+def _proofs(specs: Sequence[MacSpec], jobs: int | None, *, products: bool) -> Iterator[Task]:
+    """Yield proofs for all states; ``products``: of every product by the solver as well."""
+    size = 1 if products else PROOFS
+    for index in range(0, len(specs), size):
+        group = specs[index : index + size]
+        yield Task(
+            f"kernels {index + 1}-{index + len(group)} of {len(specs)}",
+            {"specs": [spec_to_json(spec) for spec in group], "limit": PROOF_CPU_SECONDS},
+            len(group) * (PRODUCT_PROOF_SECONDS if products else PROOF_SECONDS),
+            _proof(group, jobs, products=products),
+        )
+
+
+def _proof(specs: Sequence[MacSpec], jobs: int | None, *, products: bool) -> Any:
+    return lambda: _proved(
+        prove(specs, timeout=PROOF_CPU_SECONDS, products=products, jobs=jobs).proofs
+    )
+
+
+def _proved(proofs: Sequence[Proof]) -> Finding:
+    bad = [proof for proof in proofs if proof.status != "proved"]
+    vectors = [failure_record(proof.failure) for proof in bad if proof.failure is not None]
+    counts = {"kernels": len(proofs), "proved": len(proofs) - len(bad)}
+    told = tuple(proof.describe() for proof in bad)
+    return Finding(counts, told, vectors[0] if vectors else None)
+
+
+def _mutation(target: Target, seed: int, mutants: int) -> Task:
     design, _ = target
     (kernel,) = design.kernels
     return Task(
         kernel.label.partition(": ")[2],
-        {"specs": _named([design]), "seed": seed},
-        MUTATION_SECONDS,
-        lambda: _mutants(target, seed),
+        {"specs": _named([design]), "seed": seed, "mutants": mutants},
+        MUTANT_SECONDS * mutants * len(KERNELS[STYLE].sources),
+        lambda: _mutants(target, seed, mutants),
     )
 
 
-def _mutants(target: Target, seed: int) -> Finding:
-    report = mutate_designs([target], seed=seed)
+def _mutants(target: Target, seed: int, mutants: int) -> Finding:
+    report = mutate_designs([target], mutants=mutants, seed=seed)
     counts = {
         "mutants": len(report.fates),
         "killed": sum(fate.kill is not None for fate in report.fates),

@@ -20,9 +20,11 @@ from sim import nightly
 from sim.designs import design_of_spec
 from sim.engine import verify_designs
 from sim.kernels import Design
+from sim.mutate_kernels import CAMPAIGN
 from sim.nightly import Finding, Stage, Task, run
-from sim.nightly_stages import GATE_KERNELS, STEPS, found, stages
+from sim.nightly_stages import GATE_KERNELS, PROOF_KERNELS, STEPS, found, stages
 from sim.pairs import all_pairs
+from sim.prove import STYLES
 
 pytestmark = pytest.mark.sim
 
@@ -189,6 +191,9 @@ def test_the_stages_are_what_ci_leaves_out():
         assert seeds == set(range(3, 19))
     netlists = [spec for task in plan["gate level"] for spec in task.content["specs"]]
     assert len(netlists) == 2 * 2 * GATE_KERNELS  # signed and unsigned, without and with DSP
+    assert sum(len(task.content["specs"]) for task in plan["induction"]) == 2 * PROOF_KERNELS
+    assert len(plan["induction and product miters"]) == len(STYLES)
+    assert len(plan["mutation"]) == len(CAMPAIGN)
     names = [(stage, task.name) for stage, tasks in plan.items() for task in tasks]
     assert len(set(names)) == len(names)
 
@@ -219,11 +224,13 @@ def test_the_command_killed_and_resumed(tmp_path):
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert result["passed"] is True
-    assert result["tasks"] == result["planned"] >= 5
+    assert result["tasks"] == result["planned"] >= 7
     assert sum(stage["resumed"] for stage in result["stages"].values()) == kept >= 1
     assert all(stage["failures"] == 0 for stage in result["stages"].values())
     assert result["stages"]["all pairs"]["counts"]["mac_steps"] >= 512
-    assert result["stages"]["mutation"]["counts"]["mutants"] > 200
+    assert result["stages"]["mutation"]["counts"]["mutants"] > 50
+    for stage in ("induction", "induction and product miters"):
+        assert result["stages"][stage]["counts"] == {"kernels": 1, "proved": 1}
     assert json.loads((out / "nightly.json").read_text()) == result
     assert set(suites(out)) == set(result["stages"])
 
