@@ -213,16 +213,17 @@ def _constraint(gold: Module, spec: MacSpec) -> tuple[str, str] | None:
         return " & ".join(parts) or "1'b1"
 
     def registers(side: str) -> str:
-        parts = [legal(f"{side}{numbers[name]}", *rest) for name, *rest in operands]
+        parts = [legal(f"{side}{numbers[name]}", bits, bad) for name, bits, bad in operands]
         return f"(~{side}{valid} | ({' & '.join(parts)}))"
 
-    inputs = [legal(f"{name}_i", *rest) for name, *rest in operands]
+    inputs = [legal(f"{name}_i", bits, bad) for name, bits, bad in operands]
     return " & ".join([*inputs, registers("q")]), registers("gold_d")
 
 
 def _miter(gate: str, gold: Module, assumed: str, kept: str) -> str:
     """Return a module whose ``trigger`` is 1 where ``gate`` and the original differ."""
-    inputs, outputs = [], []
+    inputs: list[tuple[str, int]] = []
+    outputs: list[tuple[str, int]] = []
     for name, port in gold["ports"].items():
         side = inputs if port["direction"] == "input" else outputs
         side.append((name, len(port["bits"])))

@@ -43,6 +43,8 @@ def passes() -> Iterator[tuple[Pass, list[str]]]:
         if block.gaps and "gaps" not in kinds:
             continue
         keep = np.isin(names, wanted)
+        if not keep.any():
+            continue
         names = [f"{name}, gaps" if block.gaps else name for name in names if name in wanted]
         yield (
             replace(
