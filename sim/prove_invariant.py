@@ -17,7 +17,7 @@ from .prove_eval import Values, evaluate
 from .prove_netlist import Netlist
 from .prove_simulate import Samples
 
-__all__ = ["Guess", "conditions", "golden_words", "guess", "product_at"]
+__all__ = ["Guess", "conditions", "flags", "golden_words", "guess", "product_at"]
 
 Bits = dict[bytes, list[tuple[int, int]]]
 
@@ -45,11 +45,15 @@ def product_at(netlist: Netlist, kernel: Kernel, stage: int, lane: int) -> tuple
     return new[wanted[0]], new[wanted[1]]
 
 
+def flags(kernel: Kernel) -> list[str]:
+    """Return the golden bits: a beat in stage 1, 2, .., a result now, a result since reset."""
+    return [*(f"valid_{stage}" for stage in range(1, kernel.latency)), "valid_o", "held"]
+
+
 def conditions(netlist: Netlist, kernel: Kernel) -> list[int]:
-    """Return the conditions: always, a beat in stage 1, 2, .., a result at the output."""
+    """Return the conditions: always, and each of `flags`."""
     dag = netlist.dag
-    valid = [netlist.golden(f"valid_{stage}") for stage in range(1, kernel.latency)]
-    valid.append(netlist.golden("valid_o"))
+    valid = [netlist.golden(flag) for flag in flags(kernel)]
     return [dag.truth(value=True), *(dag.as_bool(term) for term in valid)]
 
 

@@ -108,19 +108,23 @@ def _by_lane(netlist: Netlist, kernel: Kernel) -> Netlist:
 
 def _netlist(text: str) -> Netlist:
     dag = Dag()
-    ranges = {(int(h), int(l)) for h, l in re.findall(r"\(\(_ extract (\d+) (\d+)\) state\)", text)}
+    ranges = {
+        (int(high), int(low))
+        for high, low in re.findall(r"\(\(_ extract (\d+) (\d+)\) state\)", text)
+    }
     leaves = {pair: dag.variable(f"s{pair[1]}", pair[0] - pair[1] + 1) for pair in ranges}
     if len({low for _, low in ranges}) != len(ranges):
         raise ToolError("the netlist's registers overlap; this Yosys is not understood")
-    found = parse_functions(text, dag, lambda high, low: leaves[high, low])
+    found, steps = parse_functions(text, dag, lambda high, low: leaves[high, low])
     prefix = f"|{MITER}"
-    registers, names = {}, {}
+    registers: dict[int, int] = {}
+    names: dict[int, str] = {}
     label = dict(re.findall(r"^\(define-fun (\|[^|]*#\d+\|) .* ; (\S+)$", text, re.MULTILINE))
-    for following, function in found.pop(f"{prefix}_t|", []):  # type: ignore[union-attr]
+    for following, function in steps:
         variable = found[function]
         operator, _, args = dag.nodes[variable]
         if operator == "=":  # a register of one bit may be written as a Bool
-            variable, following = args[0], dag.as_bits(following)
+            variable = next(arg for arg in args if dag.value_of(arg) is None)
         if dag.nodes[variable][0] != "variable":
             raise ToolError(f"register {function} has no state of its own; this is not understood")
         registers[variable] = dag.as_bits(following)
@@ -128,7 +132,7 @@ def _netlist(text: str) -> Netlist:
     wires = {
         name.removeprefix(f"{prefix}_n ").removesuffix("|"): dag.as_bits(term)
         for name, term in found.items()
-        if name.startswith(f"{prefix}_n ") and isinstance(term, int)
+        if name.startswith(f"{prefix}_n ")
     }
     inputs = {
         name: wires[name] for name in re.findall(r"^; yosys-smt2-input (\S+) ", text, re.MULTILINE)

@@ -123,10 +123,12 @@ class Products:
                 self.known[term, golden] = kind
         found = {t: self.known[moved[t], golden] for t in terms}
         # A top bit of the product is its sign too, but stays a part of the product.
-        wide = {t for t, kind in found.items() if kind and kind != "sign"}
-        for term in sorted(found):
-            if wide & set(dag.cone([term])) and dag.widths[term] == 1:
-                found[term] = ""
+        above = {t for t, kind in found.items() if kind and kind != "sign"}
+        for term in sorted(found):  # arguments come before their users
+            if above.intersection(dag.nodes[term][2]):
+                above.add(term)
+                if dag.widths[term] == 1:
+                    found[term] = ""
         for term, kind in found.items():
             if kind:
                 target = _target(dag, golden, sign, kind, dag.widths[term])

@@ -118,7 +118,7 @@ def step(
     """Return the state behind one clock edge, and where the outputs in ``state`` differ."""
     runs = next(iter(inputs.values())).size
     names = ("dut_valid", "golden_valid", "dut_acc", "golden_acc")
-    outputs = [netlist.wires[name] for name in names]
+    outputs = [*(netlist.wires[name] for name in names), netlist.golden("held")]
     free = {
         variable: _random(netlist.dag.widths[variable], runs, rng)
         for variable in netlist.inputs.values()
@@ -127,8 +127,8 @@ def step(
     found = evaluate(
         netlist.dag, [*netlist.registers.values(), *outputs], {**state, **inputs, **free}, runs
     )
-    valid, golden_valid, acc, golden_acc = (found[term] for term in outputs)
-    differs = (valid != golden_valid) | ((golden_valid != 0) & (acc != golden_acc))
+    valid, golden_valid, acc, golden_acc, held = (found[term] for term in outputs)
+    differs = (valid != golden_valid) | ((held != 0) & (acc != golden_acc))
     following = {variable: found[term] for variable, term in netlist.registers.items()}
     return following, np.asarray(differs, bool)
 

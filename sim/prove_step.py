@@ -6,7 +6,7 @@ codes that have values.  Proved are, each for all states and inputs:
 
 - base: behind a cycle of reset the invariant holds, whatever the registers held;
 - step: from a state of the invariant, any cycle with legal codes ends in one;
-- output: in a state of the invariant valid_o agrees, and acc_o wherever valid_o is 1.
+- output: in a state of the invariant valid_o agrees, and acc_o from the first result on.
 
 A guess that base or step refutes is dropped and everything is proved again, until none is.
 """
@@ -17,8 +17,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import product as combinations
 
+from hwquant.errors import HwquantError
+
 from .kernels import Kernel
-from .prove_invariant import Guess, conditions
+from .prove_invariant import Guess, conditions, flags
 from .prove_netlist import Netlist
 from .prove_products import Products
 from .prove_solver import satisfy
@@ -63,7 +65,7 @@ class Induction:
     def describe(self, guesses: Sequence[Guess]) -> list[str]:
         """Return the invariant in words, one line a relation."""
         wires = {term: name for name, term in self.netlist.wires.items() if "golden" in name}
-        when = ["always", *(f"valid_{s}" for s in range(1, self.kernel.latency)), "valid_o"]
+        when = ["always", *flags(self.kernel)]
         named = dict(zip(conditions(self.netlist, self.kernel), when, strict=True))
         return [
             f"{named[g.condition]}: {self._name(g)} == {wires.get(g.golden, 'golden bits')}"
@@ -99,14 +101,17 @@ class Induction:
                     return guess
             for stage, term in enumerate(legal[1:], 1):
                 if self._fails(f"{name}: legal_{stage}", new[after[term]], hypotheses, case):
-                    raise AssertionError("the golden model keeps legal codes")
+                    raise HwquantError(
+                        "the golden model does not keep codes; this is a fault of hwquant"
+                    )
         return None
 
     def _outputs(self, guesses: list[Guess]) -> Refused | None:
         dag, wires = self.netlist.dag, self.netlist.wires
         valid = dag.make("=", (wires["dut_valid"], wires["golden_valid"]))
         same = dag.make("=", (wires["dut_acc"], wires["golden_acc"]))
-        silent = dag.make("not", (dag.as_bool(wires["golden_valid"]),))
+        shown = [dag.as_bool(self.netlist.golden(bit)) for bit in ("valid_o", "held")]
+        silent = dag.make("not", (dag.make("or", tuple(shown)),))
         goals = {"valid_o": valid, "acc_o": dag.make("or", (silent, same))}
         now = {guess: self._implication(guess) for guess in guesses}
         for name, case, hypotheses in self._cases(guesses, now, self._legal(), reset=False):
@@ -132,12 +137,12 @@ class Induction:
         zero, one = dag.constant(0, 1), dag.constant(1, 1)
         if reset:
             yield "reset", {inputs["rst_i"]: one}, ()
-        flags = [self.netlist.golden(f"valid_{s}") for s in range(1, self.kernel.latency)]
-        flags += [self.netlist.golden("valid_o"), inputs["valid_i"]]
+        split = [self.netlist.golden(flag) for flag in flags(self.kernel)]
+        split.append(inputs["valid_i"])
         when = conditions(self.netlist, self.kernel)
-        for enabled, *bits in combinations((0, 1), repeat=1 + len(flags)):
+        for enabled, *bits in combinations((0, 1), repeat=1 + len(split)):
             fixed = {inputs["rst_i"]: zero, inputs["en_i"]: one if enabled else zero}
-            fixed |= {flag: one if bit else zero for flag, bit in zip(flags, bits, strict=True)}
+            fixed |= {flag: one if bit else zero for flag, bit in zip(split, bits, strict=True)}
             holds = {c for c, bit in zip(when, (1, *bits[:-1]), strict=True) if bit}
             case = fixed | self._equalities([g for g in guesses if g.condition in holds], fixed)
             new = dag.rebuild([*now.values(), *legal], case)
@@ -176,7 +181,7 @@ class Induction:
         dag = self.netlist.dag
         if dag.is_true(goal):
             return None
-        asked = [v for v in (*self.netlist.registers, *self.netlist.inputs.values())]
+        asked = (*self.netlist.registers, *self.netlist.inputs.values())
         cut = self.products.cut([goal], case, hypotheses)
         if cut.replaced:
             new = dag.rebuild([goal, *hypotheses], cut.replaced)

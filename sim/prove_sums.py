@@ -130,7 +130,7 @@ class _Forms:
         offset, left = divmod(form.offset, step)
         whole = self.interval(Linear(whole.parts, offset, 0, 0))
         below = self.interval(Linear(rest, left, 0, 0))
-        if 0 <= below.low and below.high < step:
+        if below.low >= 0 and below.high < step:
             return whole
         if step == 2 and left == 1 and len(rest) == 1 and below.low == 1 and below.high == 2:
             return whole.plus(self.atom(rest[0][0]))

@@ -148,9 +148,9 @@ class Dag:
         if operator == operator2 == "constant":
             width = self.widths[low]
             return self.constant(parameters[0] << width | parameters2[0], self.widths[high] + width)
-        if operator == operator2 == "extract" and args == args2:
-            if parameters[1] == parameters2[0] + 1:
-                return self._extract(args[0], parameters[0], parameters2[1])
+        neighbours = operator == operator2 == "extract" and args == args2
+        if neighbours and parameters[1] == parameters2[0] + 1:
+            return self._extract(args[0], parameters[0], parameters2[1])
         return None
 
     def _ite(self, condition: int, then: int, other: int) -> int:
@@ -277,26 +277,24 @@ _TOKEN: Final = re.compile(r"\(|\)|\|[^|]*\||[^\s()]+")
 
 def parse_functions(
     text: str, dag: Dag, leaf: Callable[[int, int], int]
-) -> dict[str, int | list[tuple[int, str]]]:
-    """Read what Yosys' ``write_smt2 -stbv`` wrote: function name to term.
+) -> tuple[dict[str, int], list[tuple[int, str]]]:
+    """Read what Yosys' ``write_smt2 -stbv`` wrote: function name to term, and the transition.
 
-    ``leaf(high, low)`` gives the term of state bits.  The transition relation ``..._t`` is
-    returned as a list of (next value, name of the register's function).
+    ``leaf(high, low)`` gives the term of state bits.  The transition is a list of (next value,
+    name of the register's function).
     """
-    found: dict[str, Any] = {}
+    found: dict[str, int] = {}
+    steps: list[tuple[int, str]] = []
     for line in _definitions(text):
         tokens = _TOKEN.findall(line)
         name = tokens[2]
         tree, _ = _tree(tokens, 0)
         if name.endswith("_t|"):
-            found[name] = [
-                (_term(part[1], dag, leaf, found), part[2][0])
-                for part in tree[-1][1:]
-                if isinstance(part, list)
-            ]
+            parts = tree[-1][1:] if isinstance(tree[-1], list) else []
+            steps += [(_term(p[1], dag, leaf, found), p[2][0]) for p in parts if p[0] == "="]
         else:
             found[name] = _term(tree[-1], dag, leaf, found)
-    return found
+    return found, steps
 
 
 def _definitions(text: str) -> Iterable[str]:

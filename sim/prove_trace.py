@@ -38,9 +38,7 @@ RUNS: Final = 384
 
 def _ordered(spec: MacSpec) -> list[tuple[int, int, int]]:
     """Return one (product, weight code, activation code) per product, largest first."""
-    every = spec.products(
-        np.array(spec.weight.codes)[:, None], np.array(spec.act.codes)[None, :]
-    )
+    every = spec.products(np.array(spec.weight.codes)[:, None], np.array(spec.act.codes)[None, :])
     found: dict[int, tuple[int, int]] = {}
     for (row, column), value in np.ndenumerate(every):
         found.setdefault(int(value), (spec.weight.codes[row], spec.act.codes[column]))
@@ -61,7 +59,7 @@ def _path(spec: MacSpec, target: int) -> list[Row] | None:
     rows: list[Row] = []
     left, position = target, 0
     while position < len(usable) and len(rows) <= MAX_BEATS:
-        taken = []
+        taken: list[tuple[int, int, int]] = []
         while len(taken) < spec.lanes and position < len(usable):
             if abs(usable[position][0]) <= abs(left):
                 taken.append(usable[position])
@@ -97,11 +95,17 @@ def _tail(kernel: Kernel, first: list[Stimulus], rng: np.random.Generator) -> li
 
 
 def from_state(
-    netlist: Netlist, kernel: Kernel, accumulators: Sequence[int], codes: Sequence[Row]
+    netlist: Netlist,
+    kernel: Kernel,
+    accumulators: Sequence[int],
+    codes: Sequence[Row],
+    *,
+    reset: bool = False,
 ) -> tuple[Row, ...] | None:
     """Drive to each accumulator, go on with many beats, return the rows that show a difference.
 
-    ``codes`` are beats to try among random and extreme ones.
+    ``codes`` are beats to try among random and extreme ones; with ``reset`` a cycle of reset
+    comes before them.
     """
     spec, rng = kernel.spec, np.random.default_rng(1)
     fixed = spec.accumulator
@@ -110,6 +114,9 @@ def from_state(
         rows = _path(spec, accumulator)
         if rows is None:
             continue
+        if reset:
+            idle = rows[-1][1:]
+            rows += [(ENABLE, *idle)] * kernel.latency + [(ENABLE | RESET, *idle)]
         weight = random_codes(spec.weight, (RUNS, spec.lanes), rng)
         act = random_codes(spec.act, (RUNS, spec.lanes), rng)
         for index, (_, w, a) in enumerate((ordered[0], ordered[-1])):
@@ -117,12 +124,10 @@ def from_state(
         quiet = np.flatnonzero(np.arange(RUNS) % 8 == 2)  # all lanes but one are zero
         zero = next((p for p in ordered if not p[0]), ordered[0])
         weight[quiet, 1:], act[quiet, 1:] = zero[1], zero[2]
-        for index, (_, w, a) in enumerate(codes[: RUNS // 8]):
-            weight[index * 8 + 3], act[index * 8 + 3] = w, a
+        for index, (_, lanes_w, lanes_a) in enumerate(codes[: RUNS // 8]):
+            weight[index * 8 + 3], act[index * 8 + 3] = lanes_w, lanes_a
         control = np.full(RUNS, ENABLE | VALID, np.uint8)
-        found = run_rows(
-            netlist, kernel, rows, tail=_tail(kernel, [(control, weight, act)], rng)
-        )
+        found = run_rows(netlist, kernel, rows, tail=_tail(kernel, [(control, weight, act)], rng))
         if found is not None:
             return found
     return None
@@ -179,48 +184,43 @@ class _Model:
         return self.stages[-1]
 
 
-def _outputs(netlist: Netlist, kernel: Kernel, rows: Sequence[Row]) -> Iterator[int | None]:
-    """Yield the kernel's output behind each row: the accumulator, or None for no result."""
+def _outputs(netlist: Netlist, kernel: Kernel, rows: Sequence[Row]) -> Iterator[tuple[bool, int]]:
+    """Yield the kernel's outputs behind each row: valid, and the accumulator."""
     rng = np.random.default_rng(0)
     state = random_state(netlist, 1, rng)
     zeros = (0,) * kernel.spec.lanes
     width = kernel.spec.accumulator.width
     wires = [netlist.wires["dut_valid"], netlist.wires["dut_acc"]]
     for index, row in enumerate([(ENABLE | RESET, zeros, zeros), *rows, (ENABLE, zeros, zeros)]):
-        control, weight, act = (np.array([part], np.uint8) for part in row)
-        values = state | inputs_of(netlist, kernel, (control, weight, act))
-        values |= {
-            v: np.zeros(1, np.uint64) for v in netlist.inputs.values() if v not in values
-        }
+        stimulus = (np.array([row[0]], np.uint8), np.array([row[1]]), np.array([row[2]]))
+        values = state | inputs_of(netlist, kernel, stimulus)
+        values |= {v: np.zeros(1, np.uint64) for v in netlist.inputs.values() if v not in values}
         found = evaluate(netlist.dag, [*netlist.registers.values(), *wires], values, 1)
         if index > 1:
             acc = int(found[wires[1]][0])
-            signed = acc - (1 << width) if acc >> width - 1 else acc
-            yield signed if int(found[wires[0]][0]) else None
+            yield bool(found[wires[0]][0]), acc - (1 << width) if acc >> width - 1 else acc
         state = {variable: found[term] for variable, term in netlist.registers.items()}
 
 
 def explain(netlist: Netlist, kernel: Kernel, rows: Sequence[Row]) -> Failure | None:
     """Play ``rows`` from reset against Python's arithmetic; return the first wrong result."""
     model = _Model(kernel)
-    for index, (row, got) in enumerate(
-        zip(rows, _outputs(netlist, kernel, rows), strict=True)
-    ):
+    last: int | None = None
+    outputs = _outputs(netlist, kernel, rows)
+    for index, (row, (valid, acc)) in enumerate(zip(rows, outputs, strict=True)):
         wanted = model.clock(row)
         expected = None if wanted is None else wanted[0]
+        got = acc if valid else None
+        last = None if row[0] & RESET else last if expected is None else expected
+        stage = "proof"
         if got == expected:
-            continue
-        beat = wanted or (0, model.dot, model.beat, (0, (), ()))
+            if last in (None, acc):
+                continue
+            stage, expected, got = "proof, result not held", last, acc
+        weight, act = ((), ()) if wanted is None else wanted[3][1:]
+        dot, beat = (model.dot, model.beat) if wanted is None else wanted[1:3]
+        seen = tuple(rows[: index + 1])
         return Failure(
-            kernel=kernel,
-            stage="proof",
-            dot=max(beat[1], 0),
-            beat=max(beat[2], 0),
-            weight=beat[3][1],
-            act=beat[3][2],
-            expected=expected,
-            got=got,
-            rows=tuple(rows[: index + 1]),
-            before=(),
+            kernel, stage, max(dot, 0), max(beat, 0), weight, act, expected, got, seen, ()
         )
     return None

@@ -54,7 +54,8 @@ def prove_kernel(
     def refused(failure: Refused) -> None:
         rows = from_product(netlist, kernel, known.wrong)
         if rows is None:
-            rows = from_state(netlist, kernel, *_hint(netlist, kernel, failure))
+            hint = _hint(netlist, kernel, failure)
+            rows = from_state(netlist, kernel, *hint, reset=failure.goal.startswith("reset"))
         if rows is not None:
             raise _FoundError(rows)
 
@@ -93,18 +94,20 @@ def _refuted(netlist: Netlist, kernel: Kernel, rows: tuple[Row, ...]) -> dict[st
 def _hint(netlist: Netlist, kernel: Kernel, failure: Refused) -> tuple[list[int], list[Row]]:
     """Return the accumulators and codes of a failing state."""
     width = kernel.spec.accumulator.width
-    raw = failure.model.get(netlist.golden("acc_q"), 0)
-    codes = tuple(
+    wide = [netlist.golden("acc_q")]
+    wide += [register for register in netlist.names if netlist.dag.widths[register] == width]
+    raw = dict.fromkeys(failure.model.get(register, 0) for register in wide)
+    accumulators = [x - (1 << width) if x >> width - 1 else x for x in raw]
+    last = kernel.latency - 1
+    weight, act = (
         tuple(
-            failure.model.get(netlist.golden(f"{port}_{max(kernel.latency - 1, 0)}_{lane}"), 0)
+            failure.model.get(netlist.golden(f"{port}_{last}_{lane}"), 0)
             for lane in range(kernel.spec.lanes)
         )
         for port in ("weight", "act")
     )
-    legal = set(codes[0]) <= set(kernel.spec.weight.codes) and set(codes[1]) <= set(
-        kernel.spec.act.codes
-    )
-    return [raw - (1 << width) if raw >> width - 1 else raw], [(0, *codes)] if legal else []
+    legal = set(weight) <= set(kernel.spec.weight.codes) and set(act) <= set(kernel.spec.act.codes)
+    return accumulators, [(0, weight, act)] if legal else []
 
 
 def _wrong_pair(netlist: Netlist, kernel: Kernel, lemma: tuple[int, int]) -> list[int] | None:
