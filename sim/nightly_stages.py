@@ -39,7 +39,7 @@ REHEARSAL_MUTANTS: Final = 10
 
 # Seconds on two quiet cores, for the time left.
 FARM_SECONDS: Final = 2.0
-NETLIST_SECONDS: Final = 6.0
+NETLIST_SECONDS: Final = 2.5
 PROOF_SECONDS: Final = 5.0
 PRODUCT_PROOF_SECONDS: Final = 60.0
 MUTANT_SECONDS: Final = 0.06
