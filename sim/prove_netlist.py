@@ -69,7 +69,7 @@ def miter_script(names: list[str]) -> str:
             "memory_map",
             "opt_clean",
             "dffunmap",
-            "select -assert-none t:$dff r:CLK_POLARITY=0 %i",
+            "select -assert-none t:$dff r:CLK_POLARITY=1'1 %d",
             "select -assert-none t:$dff w:clk_i %co1:+$dff[CLK] %d",
             f"write_smt2 -stbv -wires {RESULT}",
             "",
@@ -107,6 +107,8 @@ def _by_lane(netlist: Netlist, kernel: Kernel) -> Netlist:
 
 
 def _netlist(text: str) -> Netlist:
+    if re.search(r"^; yosys-smt2-clock .* negedge", text, re.MULTILINE):
+        raise ToolError("the kernel uses the falling edge of its clock; a proof takes rising ones")
     dag = Dag()
     ranges = {
         (int(high), int(low))
