@@ -55,7 +55,7 @@ def kernel_sources(spec: MacSpec, top: str, style: str = "plain") -> dict[str, s
 @cache
 def _models() -> dict[str, tuple[str, str]]:
     """Return cell name -> (file, text of the file)."""
-    found = {}
+    found: dict[str, tuple[str, str]] = {}
     for name in CELL_FILES:
         text = files("hw").joinpath("cells", name).read_text(encoding="utf-8")
         found |= dict.fromkeys(_MODULE.findall(text), (name, text))

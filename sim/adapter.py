@@ -28,6 +28,8 @@ def kernel_of(own: OwnModule) -> Kernel:
         bubble=own.clear is not None and own.clear_when == "instead of a beat",
         last=own.last is not None,
         final=own.result_when == "last beat",
+        holds=False,
+        zeroed=False,
     )
     latency = own.latency + _ahead(own)
     return Kernel(own.spec, PREFIX + own.top, latency, control, own.top)
@@ -35,25 +37,23 @@ def kernel_of(own: OwnModule) -> Kernel:
 
 def wanted_ports(own: OwnModule) -> dict[str, tuple[str, int | None]]:
     """Return direction and width in bits that each mapped port must have; None: any width."""
-    spec, wanted = own.spec, {}
+    spec = own.spec
     one = [own.clock, own.reset, own.enable, own.valid, own.clear, own.last]
     ports: dict[str, tuple[str, int | None]] = {p: ("input", 1) for p in one if p is not None}
     for names, bits in ((own.weight, spec.weight.bits), (own.act, spec.act.bits)):
-        wanted |= {name: ("input", bits * spec.lanes // len(names)) for name in names}
-    ports |= wanted
+        ports |= {name: ("input", bits * spec.lanes // len(names)) for name in names}
     ports[own.result] = ("output", spec.accumulator.width)
     if own.result_valid is not None:
         ports[own.result_valid] = ("output", 1)
     return ports | dict.fromkeys(own.tie, ("input", None))
 
 
-def _operand(own: OwnModule, signal: str, names: tuple[str, ...], bits: int) -> list[str]:
+def _operand(signal: str, names: tuple[str, ...], bits: int, lanes: int, lane_0: str) -> list[str]:
     """Return the connections of the lanes: one port, turned around if need be, or one per lane."""
-    lanes = own.spec.lanes
     parts = [f"{signal}[{bits * lane} +: {bits}]" for lane in range(lanes)]
     if len(names) == lanes:
         return [f".{name}({part})" for name, part in zip(names, parts, strict=True)]
-    whole = signal if own.lane_0 == "low" else "{" + ", ".join(parts) + "}"
+    whole = signal if lane_0 == "low" else "{" + ", ".join(parts) + "}"
     return [f".{names[0]}({whole})"]
 
 
@@ -76,8 +76,8 @@ def adapter_sv(own: OwnModule) -> str:
         pins.append(f".{own.clear}(clear_i && valid_i)")
     if own.last is not None:
         pins.append(f".{own.last}(last_i && valid_i)")
-    pins += _operand(own, f"weight{q}", own.weight, spec.weight.bits)
-    pins += _operand(own, f"act{q}", own.act, spec.act.bits)
+    pins += _operand(f"weight{q}", own.weight, spec.weight.bits, spec.lanes, own.weight_lane_0)
+    pins += _operand(f"act{q}", own.act, spec.act.bits, spec.lanes, own.act_lane_0)
     pins.append(f".{own.result}(acc_o)")
     pins += [f".{name}({value})" for name, value in own.tie.items()]
     if own.result_valid is not None:

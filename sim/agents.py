@@ -113,6 +113,10 @@ class Model:
         self._spec = spec
         self._acc = 0
 
+    def reset(self) -> None:
+        """Clear the accumulator: a dot product may start without clear after a reset."""
+        self._acc = 0
+
     def step(self, beat: Beat) -> int:
         """Return the accumulator after ``beat``."""
         spec, fixed = self._spec, self._spec.accumulator
@@ -203,6 +207,7 @@ class Testbench:
             self.checker.actual(result)
         if self.inputs.reset():
             self.checker.flush()
+            self.model.reset()
             return
         beat = self.inputs.sample()
         if beat is not None:

@@ -11,13 +11,13 @@ import click
 
 from hw.commands import kernel_options, spec_from_options
 from hwquant.cli import emit, json_option
-from hwquant.errors import InputError
+from hwquant.errors import InputError, ToolError
 from hwquant.progress import note
 
 if TYPE_CHECKING:
     from .report import Report
 
-__all__ = ["verify"]
+__all__ = ["kernels_in", "verify"]
 
 SHOWN = 3  # failing vectors printed in full
 
@@ -30,6 +30,8 @@ SHOWN = 3  # failing vectors printed in full
 @click.option("--sample", type=int, metavar="N", help="With --all-pairs: N kernels, by --seed.")
 @click.option("--netlist", is_flag=True, help="Verify the mapped netlist (Yosys), not the RTL.")
 @click.option("--dsp", is_flag=True, help="With --netlist: let the mapping use DSP blocks.")
+@click.option("--nightly", is_flag=True, help="All that CI has no time for, into --out; resumes.")
+@click.option("--out", type=click.Path(path_type=Path), help="With --nightly: the folder.")
 @click.option("--steps", type=int, default=65_536, show_default=True, help="Accumulator steps.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--jobs", type=int, help="Simulators at a time (default: one per core).")
@@ -57,6 +59,8 @@ def verify(
     sample: int | None,
     netlist: bool,
     dsp: bool,
+    nightly: bool,
+    out: Path | None,
     steps: int,
     seed: int,
     jobs: int | None,
@@ -80,6 +84,7 @@ def verify(
       hwquant verify rtl/
       hwquant verify --weight e2m1 --act int8 --lanes 16 --length 256
       hwquant verify --all-pairs --junit verify.xml
+      hwquant verify --nightly --out nightly/
       hwquant verify --weight int8 --act int8 --netlist --dsp
       hwquant verify mymac.toml
       hwquant verify rtl/ --replay failure.json --waves failure.vcd
@@ -89,6 +94,11 @@ def verify(
 
         click.echo(TEMPLATE, nl=False)
         return
+    if nightly:
+        _nightly(ctx, out, seed=seed, count=sample, jobs=jobs, as_json=as_json)
+        return
+    if out is not None:
+        raise InputError("--out goes with --nightly")
     given = [target is not None, weight is not None or act is not None, all_pairs]
     if replay is not None:
         _replay(ctx, replay, target, waves, netlist=netlist, dsp=dsp, as_json=as_json)
@@ -138,6 +148,39 @@ def verify(
         ctx.exit(1)
 
 
+def _nightly(
+    ctx: click.Context,
+    out: Path | None,
+    *,
+    seed: int,
+    count: int | None,
+    jobs: int | None,
+    as_json: bool,
+) -> None:
+    """Run or resume all stages; exit 1 when any found a failure, 2 when one has no answer."""
+    own = {"nightly", "out", "seed", "steps", "sample", "jobs", "as_json"}
+    default = click.core.ParameterSource.DEFAULT
+    other = [n for n in ctx.params if n not in own and ctx.get_parameter_source(n) != default]
+    if other or out is None:
+        raise InputError(
+            "--nightly needs --out DIR, and takes --seed, --steps, --sample, --jobs, --json only"
+        )
+    from .nightly import run
+    from .nightly_stages import STEPS, stages
+
+    named = ctx.get_parameter_source("steps") != default
+    steps = ctx.params["steps"] if named else STEPS
+    summary = run(stages(seed=seed, steps=steps, count=count, jobs=jobs), out)
+    emit(summary.to_json(), as_json=as_json)
+    for record in summary.records:
+        for failure in record.finding.failures[:SHOWN]:
+            note(f"{record.stage}, {record.task}: {failure}")
+    if summary.failures:
+        ctx.exit(1)
+    if not summary.passed:
+        raise ToolError("not every task has an answer: " + "; ".join(summary.errors))
+
+
 def _refuse_options(ctx: click.Context, target: Path) -> None:
     """Refuse options that say otherwise than ``target`` does."""
     fixed = ["weight", "act", "length", "acc"]
@@ -149,20 +192,27 @@ def _refuse_options(ctx: click.Context, target: Path) -> None:
         raise InputError(f"{', '.join(given)} cannot go with {target}, which fixes the kernels")
 
 
+def kernels_in(folder: Path) -> list[Path]:
+    """Return the kernel folders in a folder of ``hwquant rtl``: itself, or a network's kernels."""
+    from hw.layers import LAYERS
+
+    if not (folder / LAYERS).is_file():
+        return [folder]
+    try:
+        users = json.loads((folder / LAYERS).read_bytes())["layers"]
+        return [folder / name for name in sorted(set(users.values()))]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{folder / LAYERS} is damaged ({error!r}); run hwquant rtl again"
+        ) from error
+
+
 def _targets_of(target: Path, lanes: int, overflow: str) -> list[Any]:
     """Return the kernels of a folder (one kernel, or a network's) or of a QONNX file."""
-    from hw.layers import LAYERS, layer_specs
+    from hw.layers import layer_specs
 
     if target.is_dir():
-        if not (target / LAYERS).is_file():
-            return [target]
-        try:
-            users = json.loads((target / LAYERS).read_bytes())["layers"]
-            return [target / name for name in sorted(set(users.values()))]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(
-                f"{target / LAYERS} is damaged ({error!r}); run hwquant rtl again"
-            ) from error
+        return list(kernels_in(target))
     if not target.exists():
         raise InputError(f"{target} does not exist; give a folder written by hwquant rtl")
     if target.suffix == ".toml":
@@ -220,6 +270,8 @@ def _replay(
     from .replay import replay
 
     outcome = replay(path, folder=target, waves=waves, netlist=netlist, dsp=dsp)
+    for command in outcome.viewers.values():
+        note(f"open: {command}")
     emit(outcome.to_json(), as_json=as_json)
     if outcome.mismatches:
         ctx.exit(1)

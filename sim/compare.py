@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,10 @@ from numpy.typing import NDArray
 
 from .kernels import Kernel
 from .report import Failure
-from .rows import Rows, word_to_int
+from .rows import SENTINEL, Rows, word_to_int
 from .vectors import Pass
 
-__all__ = ["MAX_FAILURES", "failures", "rails"]
+__all__ = ["MAX_FAILURES", "failures", "rails", "unsteady"]
 
 MAX_FAILURES = 5
 MAX_HISTORY = 4096  # rows kept for a replay
@@ -70,3 +71,14 @@ def _story(kernel: Kernel, block: Pass, rows: Rows, wanted: Any, got: Any, row: 
         history(start, last + 1),
         history(before, start),
     )
+
+
+def unsteady(
+    kernel: Kernel, block: Pass, rows: Rows, wanted: NDArray[np.uint64], row: int
+) -> Failure:
+    """Return the story of a result that changed before the next one came, seen in ``row``."""
+    row = min(max(row, 0), len(wanted) - 1)
+    story = _story(kernel, block, rows, wanted, wanted, row)
+    results = np.flatnonzero(wanted[:row, -1] != SENTINEL)
+    last = word_to_int(wanted[results[-1]]) if results.size else None
+    return replace(story, stage=f"{block.stage}, result not held", expected=last, got=None)

@@ -83,7 +83,7 @@ class Counter:
         """Results that stood at a rail of the accumulator."""
         return self._events.get("upper rail", 0) + self._events.get("lower rail", 0)
 
-    def _add(self, name: str, count: int) -> None:
+    def _add(self, name: str, count: Any) -> None:
         self._events[name] = self._events.get(name, 0) + int(count)
 
     def add(self, block: Pass, rows: Rows, words: Words) -> None:
@@ -282,7 +282,9 @@ def _possible(kernel: Kernel) -> dict[str, bool]:
 
 def _operand_bins(name: str, fmt: Format, counts: NDArray[np.int64]) -> dict[str, Bin]:
     """Return the bins of one operand from how often each of its codes was sent."""
-    minifloat = not isinstance(fmt, Integer)
+    exponent, mantissa = (
+        (0, 0) if isinstance(fmt, Integer) else (fmt.exponent_bits, fmt.mantissa_bits)
+    )
     codes = np.array(fmt.codes)
     values = codec_np.decode(fmt, codes)
     sign = fmt.bits - 1
@@ -291,15 +293,15 @@ def _operand_bins(name: str, fmt: Format, counts: NDArray[np.int64]) -> dict[str
         chosen = np.asarray(mask, bool)
         return Bin(int(counts[codes[chosen]].sum()) if able and chosen.any() else None)
 
-    normal = 1 << fmt.mantissa_bits if minifloat else 0
+    normal = 1 << mantissa
     magnitude = codes & (1 << sign) - 1 if fmt.signed else codes
-    floating = minifloat and fmt.exponent_bits > 0
+    signed_zero = fmt.signed and not isinstance(fmt, Integer)
     return {
         f"{name} +0": times(codes == 0),
-        f"{name} -0": times(codes == 1 << sign, able=minifloat and fmt.signed),
+        f"{name} -0": times(codes == 1 << sign, able=signed_zero),
         f"{name} smallest": times(abs(values) == min(abs(v) for v in values.tolist() if v)),
-        f"{name} subnormal": times((magnitude > 0) & (magnitude < normal), able=floating),
-        f"{name} smallest normal": times(magnitude == normal, able=floating),
+        f"{name} subnormal": times((magnitude > 0) & (magnitude < normal), able=exponent > 0),
+        f"{name} smallest normal": times(magnitude == normal, able=exponent > 0),
         f"{name} largest": times(values == fmt.max_int),
         f"{name} most negative": times(values == fmt.min_int, able=fmt.min_int < 0),
     }

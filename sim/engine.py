@@ -40,9 +40,9 @@ def verify(
 ) -> Report:
     """Verify kernels bit for bit against `hwquant.mac.MacSpec.accumulate`, in Verilator.
 
-    A target is a spec (its kernel in ``style`` is generated from the library), a bundle, or the folder of a
-    bundle (the RTL files in that folder are what is verified), or the TOML of a module of your own
-    (`sim.own`).  Every pair of codes is applied to every lane, then at least ``steps`` accumulator
+    A target is a spec (its kernel in ``style`` is generated from the library), a bundle, or the
+    folder of a bundle (the RTL files in that folder are what is verified), or the TOML of a module
+    of your own (`sim.own`).  Every pair of codes is applied to every lane, then at least ``steps`` accumulator
     steps of corner and random streams.
 
     >>> report = verify(MacSpec("e2m1", "int4", lanes=4, length=64))  # doctest: +SKIP

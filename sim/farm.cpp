@@ -21,6 +21,8 @@ struct Port {
   int64_t rows;           // enabled rows
   int64_t slot;           // output row of a result that is visible now
   uint64_t strays;        // results outside of every row
+  uint64_t moved;         // enabled rows in which the last result was no longer there
+  int64_t moved_slot;     // the first of them
 };
 
 Port ports[MAX_KERNELS];
@@ -53,11 +55,20 @@ extern "C" int hq_bind(int kernel, const void* stimulus, int64_t bytes, void* ou
                        int64_t latency) {
   if (kernel < 0 || kernel >= MAX_KERNELS) return -1;
   const uint8_t* first = static_cast<const uint8_t*>(stimulus);
-  ports[kernel] = {first, first + bytes, static_cast<uint64_t*>(out), rows, -latency - 1, 0};
+  ports[kernel] = {first, first + bytes, static_cast<uint64_t*>(out), rows, -latency - 1, 0, 0, 0};
   return 0;
 }
 
 extern "C" uint64_t hq_strays(int kernel) { return ports[kernel].strays; }
+
+extern "C" void hq_moved(int kernel) {
+  Port& port = ports[kernel];
+  if (port.moved++ == 0) port.moved_slot = port.slot;
+}
+
+extern "C" uint64_t hq_moves(int kernel) { return ports[kernel].moved; }
+
+extern "C" int64_t hq_moved_slot(int kernel) { return ports[kernel].moved_slot; }
 
 extern "C" int64_t hq_left(int kernel) { return ports[kernel].end - ports[kernel].next; }
 

@@ -68,6 +68,14 @@ def _instance(index: int, kernel: Kernel) -> str:
             "      if (row_q[0] && (row_q[5] ? ready : row_q[1] && !row_q[3] && !ready))\n"
             f"        hq_put_{kernel.out_words}({index}, {{1'b1, {outs - 1}'d1}});\n"
         )
+    # Of its own, not through the port of results: a value that moves must not pass for a result.
+    state = watch = ""
+    if kernel.control.holds:
+        state = f"    logic [{acc - 1}:0] held;\n    bit seen;\n"
+        watch = f"""
+      if (row_q[0] && !valid && seen && acc != held) hq_moved({index});
+      if (valid) held <= acc;
+      seen <= !row_q[3] && (seen || valid);"""
     next_row = "" if kernel.row_words <= 2 else f"    bit [{rows - 1}:0] next;\n"
     return f"""
   // {kernel.label}
@@ -77,7 +85,7 @@ def _instance(index: int, kernel: Kernel) -> str:
     logic [{lanes * ab - 1}:0] act;
     logic [{acc - 1}:0] acc;
     logic valid;
-{declared}
+{declared}{state}
     for (genvar l = 0; l < {lanes}; ++l) begin : gen_lane
       assign weight[{wb}*l +: {wb}] = row_q[8 + 8*l +: {wb}];
       assign act[{ab}*l +: {ab}] = row_q[{8 + 8 * lanes} + 8*l +: {ab}];
@@ -90,7 +98,7 @@ def _instance(index: int, kernel: Kernel) -> str:
     );
 
     always @(posedge clk_i) begin
-      if (row_q[0] && valid) hq_put_{kernel.out_words}({index}, {outs}'($signed(acc)));
+      if (row_q[0] && valid) hq_put_{kernel.out_words}({index}, {outs}'($signed(acc)));{watch}
 {poison}{fetch}
     end
   end
@@ -106,7 +114,7 @@ def farm_sv(kernels: Sequence[Kernel]) -> str:
         ["// SPDX-License-Identifier: Apache-2.0", f"module {TOP} (input bit clk_i);"]
         + gets
         + puts
-        + [body, "endmodule", ""]
+        + [_import("void hq_moved(input int kernel)"), body, "endmodule", ""]
     )
 
 

@@ -20,7 +20,8 @@ class Control:
     ``enable``: it can be frozen; ``valid``: there can be cycles without a beat; ``reset`` is
     ``"sync"``, ``"async"`` or ``"none"``; ``bubble``: a cycle without a beat must come before each
     dot product; ``last``: port ``last_i`` marks the last beat of a dot product; ``final``: only
-    that last beat has a result.
+    that last beat has a result; ``holds``: a result stays until the next one; ``zeroed``: after a
+    reset the first dot product needs no clear.
 
     ``ready``: port ``ready_o`` says when a beat is taken: not in the ``gap`` enabled cycles after a
     last beat, nor for ``abort`` cycles when a clear comes amid a dot product.  ``longest`` is the
@@ -33,6 +34,8 @@ class Control:
     bubble: bool = False
     last: bool = False
     final: bool = False
+    holds: bool = True
+    zeroed: bool = True
     ready: bool = False
     gap: int = 0
     abort: int = 0

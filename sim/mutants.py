@@ -23,7 +23,7 @@ __all__ = ["SELECT", "SELECT_BITS", "Mutant", "Mutated", "mutate_design", "prepa
 
 SELECT: Final = "hq_mutant_i"
 SELECT_BITS: Final = 16
-ORIGINAL: Final = "mutated.v"
+NETLIST: Final = "mutated.v"
 _LINE: Final = re.compile(r"^mutate -ctrl \S+ \d+ (\d+) (-mode .*)$", re.MULTILINE)
 _OPTION: Final = re.compile(r"-(mode|module|cell|port|portbit|ctrlbit|src) (\S+)")
 
@@ -72,12 +72,22 @@ class Mutant:
 
 @dataclass(frozen=True)
 class Mutated:
-    """A kernel with its mutants: ``netlist`` is Verilog with the select input `SELECT`."""
+    """A kernel, its sources, and its mutants."""
 
     kernel: Kernel
     sources: Mapping[str, str] = field(repr=False)
     mutants: tuple[Mutant, ...] = field(repr=False)
-    netlist: str = field(repr=False)
+
+    def netlist(self) -> str:
+        """Return Verilog of module ``mutated_<kernel>``, all mutants behind input `SELECT`."""
+        top = self.kernel.name
+        script = [
+            *prepare(self.sources, top),
+            *(mutant.command(select=True) for mutant in self.mutants),
+            f"rename {top} mutated_{top}",
+            f"write_verilog -noattr {NETLIST}",
+        ]
+        return yosys.run("\n".join(script) + "\n", self.sources, NETLIST)
 
 
 def prepare(sources: Mapping[str, str], top: str) -> list[str]:
@@ -95,13 +105,15 @@ def prepare(sources: Mapping[str, str], top: str) -> list[str]:
 def mutate_design(
     design: Design, *, count: int, seed: int, blocks: Sequence[str] | None = None
 ) -> Mutated:
-    """Put ``count`` mutants (all, where there are fewer) of each block behind one select input.
+    """Pick ``count`` mutants (all, where there are fewer) of each block of a kernel.
+
+    A block that is only wires in this kernel has none.
 
     ``blocks`` are RTL modules of the design, all by default; Yosys spreads the mutants evenly over
     cells, ports and source lines.
 
-    Raises `InputError` when a block is no part of the design or when no mutant is possible,
-    `ToolError` when Yosys is missing or refuses the sources.
+    Raises `InputError` when a block is no part of the design, `ToolError` when
+    Yosys is missing or refuses the sources.
     """
     (kernel,) = design.kernels
     names = [PurePath(name).stem for name in design.sources]
@@ -111,23 +123,12 @@ def mutate_design(
         if block not in known:
             raise InputError(f"block {block!r} is no part of {kernel.label}; it has {known}")
     mutants = _listed(design, kernel.name, wanted, count, seed)
-    if not mutants:
-        raise InputError(f"{kernel.label}: {', '.join(wanted)} has no cell to mutate")
     if len(mutants) >> SELECT_BITS:
         raise InputError(f"{len(mutants)} mutants in one build, allowed {(1 << SELECT_BITS) - 1}")
-    script = [
-        *prepare(design.sources, kernel.name),
-        *(mutant.command(select=True) for mutant in mutants),
-        f"rename {kernel.name} mutated_{kernel.name}",
-        f"write_verilog -noattr {ORIGINAL}",
-    ]
-    netlist = yosys.run("\n".join(script) + "\n", design.sources, ORIGINAL)
-    return Mutated(kernel, design.sources, tuple(mutants), netlist)
+    return Mutated(kernel, design.sources, tuple(mutants))
 
 
-def _listed(
-    design: Design, top: str, blocks: Sequence[str], count: int, seed: int
-) -> list[Mutant]:
+def _listed(design: Design, top: str, blocks: Sequence[str], count: int, seed: int) -> list[Mutant]:
     """Return the mutants that Yosys picks for each block, numbered from 1."""
     script = prepare(design.sources, top)
     for block in blocks:

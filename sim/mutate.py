@@ -7,10 +7,12 @@ A mutant that survives is proved to compute the same function, or it is a hole i
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,11 +32,19 @@ from .runner import run_cocotb, scratch
 from .vectors import KINDS
 
 __all__ = [
-    "STIMULUS", "Fate", "MutationError", "MutationReport", "mutate", "mutate_designs", "run_mutants",
-]  # fmt: skip
+    "STIMULUS",
+    "Fate",
+    "MutationError",
+    "MutationReport",
+    "mutate",
+    "mutate_designs",
+    "run_mutants",
+]
 
 STIMULUS: Final = ("products", *KINDS, "gaps")
 """Everything the farm sends; fewer are for measuring what each part is worth."""
+
+QUICK_ROWS: Final = 4096  # of each pass; nearly all mutants that die do so here
 
 _CPP: Final = """
 namespace { int mutant = 0; }
@@ -140,6 +150,7 @@ def mutate(
     steps: int = DEFAULT_STEPS,
     blocks: Sequence[str] | None = None,
     stimulus: Sequence[str] = STIMULUS,
+    jobs: int | None = None,
 ) -> MutationReport:
     """Mutate the blocks of kernels and say which mutants the verification does not notice.
 
@@ -153,7 +164,9 @@ def mutate(
     """
     listed = [specs] if isinstance(specs, MacSpec) else list(specs)
     designs = [(design_of_spec(spec), blocks) for spec in listed]
-    return mutate_designs(designs, mutants=mutants, seed=seed, steps=steps, stimulus=stimulus)
+    return mutate_designs(
+        designs, mutants=mutants, seed=seed, steps=steps, stimulus=stimulus, jobs=jobs
+    )
 
 
 def mutate_designs(
@@ -163,27 +176,47 @@ def mutate_designs(
     seed: int = 1,
     steps: int = DEFAULT_STEPS,
     stimulus: Sequence[str] = STIMULUS,
+    jobs: int | None = None,
 ) -> MutationReport:
-    """Mutate ready designs of one kernel each, in the blocks named beside them (None: all)."""
+    """Mutate ready designs of one kernel each, in the blocks named beside them (None: all).
+
+    ``jobs`` kernels run at a time (None: one per core); results do not depend on it.
+    """
     if not designs:
         raise InputError("nothing to mutate: no kernel was given")
     for name, value, least in (("mutants", mutants, 1), ("seed", seed, 0), ("steps", steps, 1)):
         if value < least:
             raise InputError(f"{name} {value}, allowed {least} or more")
     start = time.monotonic()
-    fates: list[Fate] = []
-    with track("kernels mutated", len(designs)) as advance:
-        for design, blocks in designs:
-            mutated = mutate_design(design, count=mutants, seed=seed, blocks=blocks)
-            killed = run_mutants(mutated, seed=seed, steps=steps, stimulus=stimulus)
-            left = [mutant for mutant in mutated.mutants if mutant.index not in killed]
-            proofs = prove(mutated, left)
-            fates += [
-                Fate(m, mutated.kernel, killed.get(m.index), proofs.get(m.index))
-                for m in mutated.mutants
-            ]
-            advance(detail=f"{len(mutated.mutants)} mutants of {mutated.kernel.label}")
-    return MutationReport(tuple(fates), seed, time.monotonic() - start)
+
+    def one(target: tuple[Design, Sequence[str] | None]) -> list[Fate]:
+        design, blocks = target
+        mutated = mutate_design(design, count=mutants, seed=seed, blocks=blocks)
+        if not mutated.mutants:
+            return []
+        killed = run_mutants(mutated, seed=seed, steps=steps, stimulus=stimulus)
+        left = [mutant for mutant in mutated.mutants if mutant.index not in killed]
+        proofs = prove(mutated, left)
+        return [
+            Fate(m, mutated.kernel, killed.get(m.index), proofs.get(m.index))
+            for m in mutated.mutants
+        ]
+
+    found: dict[int, list[Fate]] = {}
+    workers = max(min(jobs or os.cpu_count() or 1, len(designs)), 1)
+    with ThreadPoolExecutor(workers) as pool, track("kernels mutated", len(designs)) as advance:
+        futures = {pool.submit(one, target): index for index, target in enumerate(designs)}
+        try:
+            for future in as_completed(futures):
+                found[futures[future]] = future.result()
+                advance()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    fates = tuple(fate for index in range(len(designs)) for fate in found[index])
+    if not fates:
+        raise InputError("nothing to mutate: these blocks are only wires in these kernels")
+    return MutationReport(fates, seed, time.monotonic() - start)
 
 
 def _wrapper(mutated: Mutated) -> str:
@@ -204,12 +237,26 @@ def run_mutants(
 ) -> dict[int, dict[str, Any]]:
     """Simulate all mutants; return what killed each one that died, by its index.
 
+    All see the first rows of every pass; a second, much smaller and faster build then shows
+    everything to those that are left.
+
     Raises `ToolError` when the simulation fails or the original itself differs.
     """
+    killed = _simulate(mutated, seed=seed, steps=steps, stimulus=stimulus, rows=QUICK_ROWS)
+    left = tuple(mutant for mutant in mutated.mutants if mutant.index not in killed)
+    if left:
+        rest = replace(mutated, mutants=left)
+        killed |= _simulate(rest, seed=seed, steps=steps, stimulus=stimulus, rows=None)
+    return killed
+
+
+def _simulate(
+    mutated: Mutated, *, seed: int, steps: int, stimulus: Sequence[str], rows: int | None
+) -> dict[int, dict[str, Any]]:
     kernel = mutated.kernel
     build = simulator(
         {
-            "mutated.v": mutated.netlist,
+            "mutated.v": mutated.netlist(),
             "wrapper.sv": _wrapper(mutated),
             f"{farm_top.TOP}.sv": farm_top.farm_sv([kernel]),
         },
@@ -221,7 +268,8 @@ def run_mutants(
         "kernels": [kernel.to_json()],
         "seed": seed,
         "steps": steps,
-        "mutants": len(mutated.mutants),
+        "mutants": [mutant.index for mutant in mutated.mutants],
+        "rows": rows,
         "stimulus": list(stimulus),
     }
     with scratch() as name:

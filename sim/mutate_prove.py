@@ -3,8 +3,11 @@
 
 Registers are cut open: from equal registers and equal inputs both must give equal outputs and
 equal next registers.  Two machines with the same step function are the same machine, whatever
-their registers hold at first, so this one step is a proof for all time.  Where a format has codes
-without a value, the step is proved for legal codes only, and the proof says so.
+their registers hold at first, so this one step is a proof for all time.
+
+Where a format has codes without a value, the inputs are legal codes, and so are the operand
+registers while they are marked valid.  That this lasts is proved in the same step; it holds from
+the first reset on.  Such a proof says that it is under this constraint.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from typing import Any, Final
 from hw import yosys
 from hwquant.errors import ToolError
 from hwquant.formats import Format
+from hwquant.mac import MacSpec
 
 from .mutants import Mutant, Mutated, prepare
 
@@ -26,6 +30,8 @@ __all__ = ["Proof", "prove"]
 
 TIMEOUT_S: Final = 60
 LEGAL: Final = "legal codes only"
+
+_KEEPS_STATE: Final = re.compile(r"\$_?(a?l?dff|s?dff|dlatch|adlatch|sr|mem|ff)", re.IGNORECASE)
 
 Module = dict[str, Any]
 
@@ -74,12 +80,26 @@ def prove(mutated: Mutated, mutants: Sequence[Mutant]) -> dict[int, Proof]:
             cut.append(mutant)
         else:
             proofs[mutant.index] = Proof("different", example={"clock": "not the kernel's"})
-    spec = mutated.kernel.spec
-    legal = {"weight_i": _illegal(spec.weight), "act_i": _illegal(spec.act)}
-    under = LEGAL if any(legal.values()) else ""
-    text = "".join(_miter(f"gate_{m.index}", gold, spec, legal) for m in cut)
+    free = ("1'b1", "1'b1")
+    constraint = _constraint(gold, mutated.kernel.spec)
+    for under, limits in (("", free), (LEGAL, constraint)):
+        # A proof without a constraint says more, so the constraint waits for those that need it.
+        if limits is not None:
+            proofs |= _solve(design, cut, limits, under)
+            cut = [mutant for mutant in cut if not proofs[mutant.index].equivalent]
+    return proofs
+
+
+def _solve(
+    design: dict[str, Any], mutants: Sequence[Mutant], limits: tuple[str, str], under: str
+) -> dict[int, Proof]:
+    """Return the solver's verdicts on cut netlists, with legality assumed and kept as given."""
+    if not mutants:
+        return {}
+    gold = design["modules"]["gold"]
+    text = "".join(_miter(f"gate_{mutant.index}", gold, *limits) for mutant in mutants)
     script = ["read_json cut.json", "read_verilog -sv miter.sv", "design -save all"]
-    for mutant in cut:
+    for mutant in mutants:
         script += [
             "design -load all",
             f"hierarchy -top miter_gate_{mutant.index}",
@@ -93,8 +113,8 @@ def prove(mutated: Mutated, mutants: Sequence[Mutant]) -> dict[int, Proof]:
         module["attributes"].pop("top", None)
     files = {"cut.json": json.dumps(design), "miter.sv": text}
     log = yosys.run("\n".join(script) + "\n", files)
-    for part in re.split(r"^PROOF ", log, flags=re.MULTILINE)[1:]:
-        proofs[int(part.split(maxsplit=1)[0])] = _verdict(part, under)
+    parts = re.split(r"^PROOF ", log, flags=re.MULTILINE)[1:]
+    proofs = {int(part.split(maxsplit=1)[0]): _verdict(part, under) for part in parts}
     if proofs.keys() != {mutant.index for mutant in mutants}:
         raise ToolError("Yosys did not finish the proofs of all surviving mutants")
     return proofs
@@ -128,11 +148,10 @@ def _cut(module: Module, registers: Sequence[str] | None = None) -> list[str]:
     """
     cells, ports = module["cells"], module["ports"]
     clock = ports["clk_i"]["bits"]
-    found = [name for name, cell in cells.items() if cell["type"].startswith(("$dff", "$_DFF"))]
-    odd = {c["type"] for c in cells.values() if c["type"].startswith(("$dff", "$_DFF", "$a", "$sr"))}
-    odd -= {"$dff", "$add", "$and", "$alu", "$assert", "$assume"}
+    odd = {cell["type"] for cell in cells.values() if _KEEPS_STATE.match(cell["type"])} - {"$dff"}
     if odd:
-        raise ToolError(f"registers of type {', '.join(sorted(odd))} cannot be proved")
+        raise ToolError(f"cells of type {', '.join(sorted(odd))} keep state in a way not handled")
+    found = [name for name, cell in cells.items() if cell["type"] == "$dff"]
     order = list(found if registers is None else registers)
     if set(order) != set(found):
         return []
@@ -157,42 +176,68 @@ def _illegal(fmt: Format) -> tuple[int, ...]:
     return tuple(sorted(set(range(1 << fmt.bits)) - set(fmt.codes)))
 
 
-def _legal(signal: str, fmt: Format, lanes: int, illegal: Sequence[int]) -> str:
-    """Return the condition that no lane of ``signal`` holds an illegal code."""
-    bits = fmt.bits
-    parts = [
-        f"({signal}[{bits * lane} +: {bits}] != {bits}'d{code})"
-        for lane in range(lanes)
-        for code in illegal
+def _register(module: Module, name: str) -> str:
+    """Return the number of the register that drives a net called ``name`` in any block."""
+    nets = module["netnames"]
+    driven = [net["bits"] for full, net in nets.items() if full.rpartition(".")[2] == name]
+    found = {
+        port.removeprefix("q")
+        for port, entry in module["ports"].items()
+        if re.fullmatch(r"q\d+", port) and entry["bits"] in driven
+    }
+    if len(found) != 1:
+        raise ToolError(f"the kernel has {len(found)} registers called {name}, needed 1")
+    return found.pop()
+
+
+def _constraint(gold: Module, spec: MacSpec) -> tuple[str, str] | None:
+    """Return what a proof for legal codes assumes, and what must hold after the step.
+
+    None where every code has a value.
+    """
+    operands = [
+        (name, fmt.bits, _illegal(fmt))
+        for name, fmt in (("weight", spec.weight), ("act", spec.act))
     ]
-    return " & ".join(parts) or "1'b1"
+    if not any(illegal for _, _, illegal in operands):
+        return None
+    valid = _register(gold, "valid_q")
+    numbers = {name: _register(gold, f"{name}_q") for name, *_ in operands}
+
+    def legal(signal: str, bits: int, illegal: Sequence[int]) -> str:
+        parts = [
+            f"({signal}[{bits * lane} +: {bits}] != {bits}'d{code})"
+            for lane in range(spec.lanes)
+            for code in illegal
+        ]
+        return " & ".join(parts) or "1'b1"
+
+    def registers(side: str) -> str:
+        parts = [legal(f"{side}{numbers[name]}", bits, bad) for name, bits, bad in operands]
+        return f"(~{side}{valid} | ({' & '.join(parts)}))"
+
+    inputs = [legal(f"{name}_i", bits, bad) for name, bits, bad in operands]
+    return " & ".join([*inputs, registers("q")]), registers("gold_d")
 
 
-def _miter(gate: str, gold: Module, spec: Any, legal: Mapping[str, Sequence[int]]) -> str:
+def _miter(gate: str, gold: Module, assumed: str, kept: str) -> str:
     """Return a module whose ``trigger`` is 1 where ``gate`` and the original differ."""
-    inputs, outputs, wires = [], [], []
+    inputs: list[tuple[str, int]] = []
+    outputs: list[tuple[str, int]] = []
     for name, port in gold["ports"].items():
-        width = len(port["bits"])
-        if port["direction"] == "input":
-            inputs.append((name, width))
-        else:
-            outputs.append((name, width))
-            wires.append(f"  wire [{width - 1}:0] gold_{name}, gate_{name};")
+        side = inputs if port["direction"] == "input" else outputs
+        side.append((name, len(port["bits"])))
     declared = ", ".join(f"input [{width - 1}:0] {name}" for name, width in inputs)
+    wires = "\n".join(f"  wire [{w - 1}:0] gold_{name}, gate_{name};" for name, w in outputs)
     common = ", ".join(f".{name}({name})" for name, _ in inputs)
     gold_pins = ", ".join(f".{name}(gold_{name})" for name, _ in outputs)
     gate_pins = ", ".join(f".{name}(gate_{name})" for name, _ in outputs)
     differs = " | ".join(f"(gold_{name} != gate_{name})" for name, _ in outputs)
-    assumed = " & ".join(
-        _legal(name, fmt, spec.lanes, legal[name])
-        for name, fmt in (("weight_i", spec.weight), ("act_i", spec.act))
-    )
-    body = "\n".join(wires)
     return f"""module miter_{gate} ({declared}, output trigger);
-{body}
+{wires}
   gold u_gold ({common}, {gold_pins});
   {gate} u_gate ({common}, {gate_pins});
-  assign trigger = ({differs}) & ({assumed});
+  assign trigger = ({assumed}) & ({differs} | ~({kept}));
 endmodule
 """
 

@@ -28,7 +28,8 @@ KEYS: Final = {
     "spec": ("weight", "act", "lanes", "length", "acc", "acc_frac", "overflow"),
     "ports": (
         "clock", "reset", "reset_active", "reset_kind", "enable", "valid", "clear", "clear_when",
-        "last", "weight", "act", "lane_0", "result", "result_valid", "result_when", "tie",
+        "last", "weight", "act", "weight_lane_0", "act_lane_0", "result", "result_valid",
+        "result_when", "tie",
     ),
 }  # fmt: skip
 NEEDED: Final = {
@@ -41,7 +42,8 @@ CHOICES: Final = {
     "reset_active": ("high", "low"),
     "reset_kind": ("sync", "async"),
     "clear_when": ("with the first beat", "in the cycle before", "instead of a beat"),
-    "lane_0": ("low", "high"),
+    "weight_lane_0": ("low", "high"),
+    "act_lane_0": ("low", "high"),
     "result_when": ("every beat", "last beat"),
 }
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*")
@@ -75,7 +77,8 @@ class OwnModule:
     last: str | None
     weight: tuple[str, ...]
     act: tuple[str, ...]
-    lane_0: str
+    weight_lane_0: str
+    act_lane_0: str
     result: str
     result_valid: str | None
     result_when: str
@@ -148,7 +151,8 @@ def load_own(path: str | Path) -> OwnModule:
         last=reader.port("last"),
         weight=reader.lanes("weight", spec.lanes),
         act=reader.lanes("act", spec.lanes),
-        lane_0=reader.choice("lane_0"),
+        weight_lane_0=reader.choice("weight_lane_0"),
+        act_lane_0=reader.choice("act_lane_0"),
         result=reader.name("ports", "result"),
         result_valid=reader.port("result_valid"),
         result_when=reader.choice("result_when"),

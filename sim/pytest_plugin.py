@@ -1,14 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""pytest fixtures that prove kernels: ``verify_kernel`` and ``kernel_farm``.
-
-pytest loads this module in every project of an environment that has hwquant, so it imports nothing
-but pytest until a fixture is used.
-"""
+"""What the pytest fixtures ``verify_kernel`` and ``kernel_farm`` are."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,51 +12,27 @@ if TYPE_CHECKING:
     from .engine import Target
     from .report import KernelResult, Report
 
-__all__ = ["KernelFarm", "VerifyKernel", "kernel_farm", "verify_kernel"]
+__all__ = ["KernelFarm", "VerifyKernel"]
 
 SHOWN = 3  # failing vectors of a kernel printed in full
 
 
-class VerifyKernel(Protocol):
-    """What the fixture ``verify_kernel`` is."""
+class VerifyKernel:
+    """What the fixture ``verify_kernel`` is: call it with a spec, a folder, or a TOML."""
+
+    def __init__(self, request: pytest.FixtureRequest, folder: Path) -> None:
+        self._request, self._folder = request, folder
 
     def __call__(
         self, target: Target, *, seed: int | None = None, steps: int | None = None
     ) -> Report:
-        """Verify one kernel; fail the test when a result differs."""
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add ``--hwquant-seed`` and ``--hwquant-steps``."""
-    group = parser.getgroup("hwquant", "hwquant: kernels proved against the reference arithmetic")
-    group.addoption(
-        "--hwquant-seed", type=int, default=0, metavar="N", help="seed of the random stimulus"
-    )
-    group.addoption(
-        "--hwquant-steps",
-        type=int,
-        default=65_536,
-        metavar="N",
-        help="accumulator steps for each kernel",
-    )
-
-
-@pytest.fixture
-def verify_kernel(request: pytest.FixtureRequest, tmp_path: Path) -> VerifyKernel:
-    """Return a function that verifies one kernel and fails the test when a result differs.
-
-    Call it with a `hwquant.mac.MacSpec`, the folder of a generated kernel, or the TOML of a module
-    of your own.  The failure shows the first failing vectors and where a replay file was saved.
-    """
-
-    def run(target: Target, *, seed: int | None = None, steps: int | None = None) -> Report:
+        """Verify one kernel; fail the test with the first failing vectors if a result differs."""
         __tracebackhide__ = True
-        report = _verify(request, [target], seed, steps)
+        report = _verify(self._request, [target], seed, steps)
         if report.mismatches:
-            pytest.fail("\n".join(_story(report.results[0], target, tmp_path, 0)), pytrace=False)
+            story = _story(report.results[0], target, self._folder, 0)
+            pytest.fail("\n".join(story), pytrace=False)
         return report
-
-    return run
 
 
 class KernelFarm:
@@ -89,12 +61,6 @@ class KernelFarm:
             head = f"{failed} of {report.kernels} kernels differ from the reference"
             pytest.fail("\n".join([head, *lines]), pytrace=False)
         return report
-
-
-@pytest.fixture
-def kernel_farm(request: pytest.FixtureRequest, tmp_path: Path) -> KernelFarm:
-    """Return a `KernelFarm`: ``add`` kernels to it, then ``verify`` all of them at once."""
-    return KernelFarm(request, tmp_path)
 
 
 def _verify(
@@ -127,7 +93,7 @@ def _origins(targets: list[Target], results: int) -> list[Target | None]:
     """Return the folder or TOML of each result; kernels of specs, which have none, come first."""
     from hwquant.mac import MacSpec
 
-    folders = [target for target in targets if not isinstance(target, MacSpec)]
+    folders: list[Target | None] = [t for t in targets if not isinstance(t, MacSpec)]
     return [None] * (results - len(folders)) + folders
 
 

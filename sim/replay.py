@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +18,12 @@ from .designs import design_of_spec, design_of_target
 from .kernels import Design, Kernel
 from .report import Failure
 from .runner import run_cocotb, scratch
+from .viewers import viewer_files
 
 if TYPE_CHECKING:
     from .agents import Row
 
-__all__ = ["Replay", "load_failure", "play", "replay", "save_failure"]
+__all__ = ["Replay", "failure_record", "load_failure", "play", "replay", "save_failure"]
 
 DEFAULT_FILE = Path("hwquant-failure.json")
 VERSION = 1
@@ -30,12 +31,16 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Replay:
-    """Outcome of a replay: results compared, those that differ, and the waveform file."""
+    """Outcome of a replay: results compared, those that differ, and the waveform file.
+
+    ``viewers`` says for each waveform viewer which command opens the waveform.
+    """
 
     kernel: Kernel
     compared: int
     errors: tuple[dict[str, Any], ...]
     waves: Path | None
+    viewers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def mismatches(self) -> int:
@@ -50,15 +55,20 @@ class Replay:
             "mismatches": self.mismatches,
             "errors": list(self.errors),
             "waves": None if self.waves is None else str(self.waves),
+            "viewers": dict(self.viewers),
         }
 
 
 def save_failure(failure: Failure, path: Path | None = None) -> Path:
     """Write a failing vector as JSON and return where."""
     target = DEFAULT_FILE if path is None else path
-    record = {"hwquant_failure": VERSION, **failure.to_json()}
-    atomic.write_text(target, json.dumps(record, indent=1) + "\n")
+    atomic.write_text(target, json.dumps(failure_record(failure), indent=1) + "\n")
     return target
+
+
+def failure_record(failure: Failure) -> dict[str, Any]:
+    """Return a failing vector as the JSON-able content of its file."""
+    return {"hwquant_failure": VERSION, **failure.to_json()}
 
 
 def load_failure(path: str | Path) -> Failure:
@@ -89,10 +99,13 @@ def replay(
     """Run the failing dot product in ``path`` on its kernel alone.
 
     The RTL is that in ``folder``, or else the library's for the same spec.  A fault that needs
-    the dot product before it is replayed together with that one.  ``waves`` names a VCD file.
+    the dot product before it is replayed together with that one.  ``waves`` names a VCD file;
+    a save file for GTKWave and a command file for Surfer are written beside it.
     With ``netlist`` the mapped netlist is run (made with DSPs allowed if ``dsp``).
     Raises `InputError` for a bad file, `ToolError` when a tool is missing.
     """
+    if waves is not None and Path(waves).suffix.lower() != ".vcd":
+        raise InputError(f"waves {waves}, allowed: a file named X.vcd (no other format is written)")
     failure = load_failure(path)
     design = design_of_spec(failure.kernel.spec) if folder is None else _bundle(folder, failure)
     if netlist:
@@ -121,9 +134,9 @@ def _bundle(folder: str | Path, failure: Failure) -> Design:
 def play(design: Design, rows: Sequence[Row], *, waves: str | Path | None = None) -> Replay:
     """Play ``rows`` (control bits, weight codes, activation codes) through the one kernel."""
     kernel = design.kernels[0]
-    ports = "clk_i", "rst_i", "en_i", "valid_i", "clear_i", "weight_i", "act_i", "valid_o", "acc_o"
-    ports += ("last_i",) if kernel.control.last else ()
-    ports += ("ready_o",) if kernel.control.ready else ()
+    ports = ["clk_i", "rst_i", "en_i", "valid_i", "clear_i", "weight_i", "act_i", "valid_o"]
+    ports += ["acc_o", *(["last_i"] if kernel.control.last else [])]
+    ports += ["ready_o"] if kernel.control.ready else []
     lines = [f'public_flat_rw -module "{kernel.name}" -var "{port}"' for port in ports]
     build = simulator(
         design.sources,
@@ -156,11 +169,14 @@ def play(design: Design, rows: Sequence[Row], *, waves: str | Path | None = None
             raise ToolError("the testbench failed:\n" + "\n".join(log)) from error
         if bool(found["errors"]) == all(outcome.values()):
             raise HwquantError("the testbench and its results file disagree; run it again")
+        viewers: dict[str, str] = {}
         if waves is not None:
             atomic.write_bytes(waves, vcd.read_bytes())
+            viewers = viewer_files(Path(waves), kernel.name)
     return Replay(
         kernel,
         found["compared"],
         tuple(found["errors"]),
         None if waves is None else Path(waves),
+        viewers,
     )

@@ -73,6 +73,8 @@ class Rows:
         if control_of.bubble:
             control[beat_row[position == 0] - 1] = ENABLE
         control[beat_row] = ENABLE | VALID | np.where(position == 0, CLEAR, 0).astype(np.uint8)
+        if first and control_of.zeroed:
+            control[beat_row[0]] &= 0xFF ^ CLEAR
         if control_of.last:
             control[beat_row[_ends(block)[~unended(kernel, block)]]] |= LAST
         if held.any():
@@ -167,7 +169,8 @@ def sentinel(rows: int, words: int) -> NDArray[np.uint64]:
 def to_words(numbers: NDArray[Any], words: int) -> NDArray[np.uint64]:
     """Return integers of shape (n,) as (n, words) little-endian two's complement words."""
     if numbers.dtype == object:
-        raw = b"".join([int(x).to_bytes(8 * words, "little", signed=True) for x in numbers])
+        size = 8 * words
+        raw = b"".join([x.to_bytes(size, "little", signed=True) for x in numbers.tolist()])
         return np.frombuffer(raw, np.uint64).reshape(-1, words)
     column = numbers.astype(np.int64)[:, None]
     if words == 1:

@@ -20,7 +20,7 @@ import numpy as np
 from cocotb.clock import Clock
 from cocotb.triggers import Timer
 
-from sim.compare import MAX_FAILURES, failures
+from sim.compare import MAX_FAILURES, failures, unsteady
 from sim.coverage import Counter
 from sim.kernels import Kernel
 from sim.report import KernelResult
@@ -39,6 +39,8 @@ class Ports:
         self._library = ctypes.CDLL(None)
         self._library.hq_strays.restype = ctypes.c_uint64
         self._library.hq_left.restype = ctypes.c_int64
+        self._library.hq_moves.restype = ctypes.c_uint64
+        self._library.hq_moved_slot.restype = ctypes.c_int64
         self._held: dict[int, tuple[Any, Any]] = {}
 
     def bind(self, index: int, data: Any, out: Any) -> None:
@@ -56,6 +58,11 @@ class Ports:
     def strays(self, index: int) -> int:
         """Return how many results belong to no row."""
         return int(self._library.hq_strays(ctypes.c_int(index)))
+
+    def moves(self, index: int) -> tuple[int, int]:
+        """Return in how many rows a result had changed before the next one, and the first."""
+        kernel = ctypes.c_int(index)
+        return int(self._library.hq_moves(kernel)), int(self._library.hq_moved_slot(kernel))
 
     def left(self, index: int) -> int:
         """Return the bytes of stimulus not fetched."""
@@ -134,7 +141,10 @@ def judge(index: int, block: Pass, rows: Rows, out: Any) -> None:
         tally.products += block.beats * kernel.spec.lanes
     else:
         tally.steps += block.beats
-    tally.mismatches += PORTS.strays(index)
+    moves, row = PORTS.moves(index)
+    tally.mismatches += PORTS.strays(index) + moves
+    if moves and len(tally.failures) < MAX_FAILURES:
+        tally.failures.append(unsteady(kernel, block, rows, wanted, row))
     if not np.array_equal(out, wanted):
         count, found = failures(kernel, block, rows, wanted, out)
         tally.mismatches += count

@@ -43,6 +43,8 @@ def passes() -> Iterator[tuple[Pass, list[str]]]:
         if block.gaps and "gaps" not in kinds:
             continue
         keep = np.isin(names, wanted)
+        if not keep.any():
+            continue
         names = [f"{name}, gaps" if block.gaps else name for name in names if name in wanted]
         yield (
             replace(
@@ -56,7 +58,10 @@ def passes() -> Iterator[tuple[Pass, list[str]]]:
 
 
 async def first_difference(index: int, rows: Rows, wanted: Any, out: Any) -> int | None:
-    """Run mutant ``index`` through a pass; return its first wrong row, -1 for a stray result."""
+    """Run mutant ``index`` through a pass, or through its first rows where the job says so.
+
+    Returns its first wrong row, or -1 for a stray result.
+    """
     LIBRARY.hq_select(ctypes.c_int(index))
     await power_up()
     out[:] = 0
@@ -64,7 +69,8 @@ async def first_difference(index: int, rows: Rows, wanted: Any, out: Any) -> int
     PORTS.bind(0, rows.data, out)
     enabled = np.cumsum(rows.data[:, 0] & ENABLE)
     sent, seen = 0, 0
-    for end in (*[s for s in SLICES if s < len(rows.data)], len(rows.data)):
+    limit = min(JOB["rows"] or len(rows.data), len(rows.data))
+    for end in (*[s for s in SLICES if s < limit], limit):
         last = end == len(rows.data)
         await cycles(end - sent + (KERNEL.latency + SETTLE) * last)
         sent = end
@@ -72,6 +78,9 @@ async def first_difference(index: int, rows: Rows, wanted: Any, out: Any) -> int
         if not np.array_equal(out[seen:ready], wanted[seen:ready]):
             bad = (out[seen:ready] != wanted[seen:ready]).any(axis=1)
             return seen + int(np.argmax(bad))
+        moves, slot = PORTS.moves(0)
+        if moves:
+            return min(max(slot, 0), len(out) - 1)
         if PORTS.strays(0):
             return -1
         seen = ready
@@ -97,7 +106,7 @@ def story(block: Pass, names: list[str], rows: Rows, row: int, wanted: Any, out:
 async def mutants(dut: Any) -> None:
     """Send every pass to every mutant that still lives, the original (0) among them."""
     Clock(dut.clk_i, 2, "step", impl="gpi").start(start_high=False)
-    alive = list(range(JOB["mutants"] + 1))
+    alive = [0, *JOB["mutants"]]
     killed: dict[int, Any] = {}
     for block, names in passes():
         rng = generator(JOB["seed"], KERNEL.spec, f"{block.stage} rows")
@@ -109,4 +118,9 @@ async def mutants(dut: Any) -> None:
             if row is not None:
                 killed[index] = story(block, names, rows, row, wanted, out)
         alive = [index for index in alive if index not in killed]
-    Path(os.environ["HWQUANT_OUTCOME"]).write_text(json.dumps({"killed": killed, "alive": alive}))
+    write_outcome({"killed": killed, "alive": alive})
+
+
+def write_outcome(outcome: dict[str, Any]) -> None:
+    """Write what became of the mutants for the process that started this simulation."""
+    Path(os.environ["HWQUANT_OUTCOME"]).write_text(json.dumps(outcome))

@@ -45,6 +45,7 @@ RESET: Final = 8
 
 MAX_CELLS: Final = 1 << 22  # codes per operand of one pass: bounds memory
 MAX_BEATS: Final = 1024
+LONGEST_BEATS: Final = 1 << 16
 GAP_SHARE: Final = 4  # one stream beat in so many is sent with gaps around it
 
 KINDS: Final = (
@@ -195,7 +196,8 @@ def stream_passes(spec: MacSpec, seed: int, steps: int, longest: int = 0) -> Ite
     """Yield dot products of at least ``steps`` beats in all, none above ``longest`` (0: any).
 
     Three quarters are long dots back to back; the rest have random lengths (clear mid-stream),
-    a partial last beat, gaps, and a reset with beats in flight.
+    a partial last beat, gaps, and a reset with beats in flight.  Where ``spec.length`` is beyond
+    these dots, the longest legal dots of largest and least products follow, if ``steps`` allow.
     """
     rng = generator(seed, spec, "streams")
     beats = min(max(4 * _beats_to_rail(spec) + 32, 64), MAX_BEATS, max(steps // 16, 1))
@@ -219,6 +221,20 @@ def stream_passes(spec: MacSpec, seed: int, steps: int, longest: int = 0) -> Ite
         _cut_last_beat(spec, rng, weight, act, length)
         yield Pass("gaps", weight, act, length, gaps=True, reset=True)
         left -= int(length.sum())
+    longest = min(spec.beats, LONGEST_BEATS, MAX_CELLS // (3 * spec.lanes))
+    if 3 * beats // 4 < longest <= steps:
+        yield _longest_dots(spec, rng, longest)
+
+
+def _longest_dots(spec: MacSpec, rng: np.random.Generator, beats: int) -> Pass:
+    """Return the longest legal dot products of the largest and of the least product.
+
+    They stand where the kinds of a stream say that a dot product is driven to that rail.
+    """
+    weight, act = dot_codes(spec, rng, 3, beats)
+    for dot, largest in ((1, True), (2, False)):
+        weight[dot], act[dot] = _extreme_pair(spec, largest=largest)
+    return Pass("streams", weight, act, np.array([1, beats, beats]))
 
 
 def _longest(spec: MacSpec, rng: np.random.Generator, beats: int) -> Pass:

@@ -2,7 +2,7 @@
 
 In Markdown, ``>>>`` examples are doctests; each ``$ hwquant`` line of a ``console`` block runs in
 one scratch folder per page and must exit with 0, and where output is shown it must match (``...``
-stands for anything).  A block headed ``python NAME.py`` is that file, there before the first
+stands for anything).  A block headed ``LANGUAGE NAME.SUFFIX`` is that file, there before the first
 command.  ``sh`` blocks are installation commands, which ``.ci/run`` executes.
 """
 
@@ -24,7 +24,7 @@ PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 LIGHT = ["formats", "codec", "codec_np", "fixed", "mac", "progress", "cache", "atomic", "workload"]
 CONSOLE = re.compile(r"^```console\n(.*?)^```", re.DOTALL | re.MULTILINE)
-FILE = re.compile(r"^```python (\S+\.py)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+FILE = re.compile(r"^```\w+ (\S+\.\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 
 

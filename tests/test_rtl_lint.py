@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The RTL is accepted by Verilator (-Wall, no waivers) and by both Yosys front ends."""
+"""Verilator (-Wall, no waivers), both Yosys front ends and Icarus, if installed, take the RTL."""
 
 from __future__ import annotations
 
 import itertools
+import os
 import random
 import re
+import shutil
 import subprocess
+from importlib.resources import files as files_of
 
 import pytest
 
@@ -65,9 +68,17 @@ def bench(texts):
 def lint(files, folder, top="top"):
     for name, text in files.items():
         (folder / name).write_text(text)
-    root = find().verilator_root
-    command = [str(root / "bin" / "verilator"), "--lint-only", "-Wall", "--top-module", top, *files]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    return verilator(["--top-module", top, *files], folder)
+
+
+def verilator(arguments, folder):
+    """Run Verilator's compiled program: the script beside it would need perl."""
+    tools = find()
+    return subprocess.run(
+        [tools.verilator, "--lint-only", "-Wall", *arguments],
+        cwd=folder, capture_output=True, text=True,
+        env=os.environ | {"VERILATOR_ROOT": str(tools.verilator_root)},
+    )  # fmt: skip
 
 
 @pytest.mark.sim
@@ -207,3 +218,154 @@ def test_a_wrong_decoder_is_disproved():
     """Negative control: without the subnormal's exponent of one the proof must fail."""
     with pytest.raises(ToolError, match="proof did fail"):
         prove_equal(("e2m1", "e2m1"), ("hq_decode.sv", "field[0] | ~normal", "field[0]"))
+
+
+# Every block by itself, as the top, in every front end.
+
+PRODUCTS = [MacSpec("e2m1", "int8"), MacSpec("e7m0", "uint4"), MacSpec("int8", "int8", 1, 4)]
+PRODUCTS += [MacSpec("e0m3", "ue1m3", 3), MacSpec("e4m3", "e4m3", 5, 64, 24, "saturate")]
+
+
+def some(*names):
+    """Return the parameters of `PRODUCTS` but for ``names``."""
+    return [
+        {k: v for k, v in STYLES["plain"].parameters(s).items() if k not in names} for s in PRODUCTS
+    ]
+
+
+BLOCKS = {
+    "hq_acc": [
+        {},
+        {"SumBits": 9, "AccBits": 2, "Saturate": 1, "HasCarry": 0},
+        {"SumBits": 30, "AccBits": 12, "Saturate": 0, "HasCarry": 1},
+        {"SumBits": 20, "AccBits": 300, "Saturate": 1, "HasCarry": 1},
+    ],
+    "hq_add": [{}, {"Width": 1, "HasCarry": 0}, {"Width": 261, "HasCarry": 1}],
+    "hq_align": [
+        {},
+        {"InBits": 16, "InSigned": 1, "ExpBits": 2, "Offset": 0, "OutBits": 16},
+        {"InBits": 1, "InSigned": 0, "ExpBits": 8, "Offset": 2, "OutBits": 255},
+    ],
+    "hq_decode": [
+        {},
+        {"Bits": 8, "Float": 0, "Signed": 1, "ExpBits": 0},
+        {"Bits": 8, "Float": 1, "Signed": 1, "ExpBits": 7},
+        {"Bits": 4, "Float": 1, "Signed": 1, "ExpBits": 0},
+        {"Bits": 4, "Float": 1, "Signed": 0, "ExpBits": 1},
+    ],
+    "hq_mul": [
+        {"ABits": 1, "BBits": 8, "ASigned": a, "BSigned": b} for a in (0, 1) for b in (0, 1)
+    ],
+    "hq_sum": [{}, {"Count": 1}, {"Count": 5, "Width": 3, "HasCarry": 0}, {"Count": 64}],
+    "hq_term": some("Lanes", "AccBits", "Saturate"),
+    "hq_product": some("Lanes", "AccBits", "Saturate"),
+    "hq_dot": some("AccBits", "Saturate"),
+    "hq_mac": some(),
+}
+CASES = [(block, values) for block, sets in BLOCKS.items() for values in sets]
+FRONT_ENDS = ["verilator", "read_verilog", "read_slang"]
+FRONT_ENDS += ["icarus"] if shutil.which("iverilog") else []
+
+
+def icarus_text(text, folder):
+    """Rewrite what the installed Icarus cannot parse at all, and nothing it can.
+
+    Icarus 11 knows neither ``int unsigned`` as a parameter's type nor elaboration ``$error``.
+    """
+    probes = {
+        "int unsigned": "module p #(parameter int unsigned W = 4) (input logic a); endmodule",
+        "$error": 'module p; if (0) begin : gen_x $error("x"); end endmodule',
+    }
+    rewrites = {
+        "int unsigned": (r"\bint unsigned\b", "int"),
+        "$error": (r"^( +)\$error\(.*\);$", r"\1illegal_parameter u_bad ();"),
+    }
+    for construct, probe in probes.items():
+        (folder / "probe.sv").write_text(probe)
+        if icarus(["probe.sv"], folder).returncode:
+            text = re.sub(*rewrites[construct], text, flags=re.MULTILINE)
+    return text
+
+
+def below(block):
+    """Return a module ``block``_top with the ports and parameters of ``block``, which it holds.
+
+    Verilator takes a recursive block that is the top itself for two modules, one without a body.
+    """
+    text = SOURCES[f"{block}.sv"]
+    head = text[text.index("module ") : text.index("\n);") + 3].replace(block, f"{block}_top", 1)
+    settings = ", ".join(f".{p}({p})" for p in re.findall(r"parameter .*?(\w+) =", head))
+    return f"{head}\n  {block} #({settings}) u_block (.*);\nendmodule\n"
+
+
+def icarus(arguments, folder):
+    return subprocess.run(
+        ["iverilog", "-g2012", "-t", "null", *arguments], cwd=folder, capture_output=True, text=True
+    )
+
+
+def refused(tool, cases, files, folder):
+    """Return what front end ``tool`` says against elaborating ``cases``; empty for nothing."""
+    said = []
+    if tool in ("verilator", "icarus"):
+        for name, text in files.items():
+            (folder / name).write_text(icarus_text(text, folder) if tool == "icarus" else text)
+        (folder / "hq_sum_top.sv").write_text(below("hq_sum"))
+        for block, values in cases:
+            if tool == "icarus":
+                options = [f"-P{block}.{key}={value}" for key, value in values.items()]
+                done = icarus(["-s", block, *options, *files], folder)
+            else:
+                options = [f"-G{key}={value}" for key, value in values.items()]
+                top = [block, *files]
+                if block == "hq_sum":
+                    top = ["hq_sum_top", "hq_sum_top.sv", *files]
+                done = verilator([*options, "--top-module", *top], folder)
+            if done.returncode:
+                said.append(f"{block} {values}: {done.stdout}{done.stderr}")
+        return "\n".join(said)
+    lines = []
+    for block, values in cases:
+        lines.append("design -reset")
+        if tool == "read_slang":
+            options = " ".join(f"-G {key}={value}" for key, value in values.items())
+            lines.append(f"read_slang --threads 1 --top {block} {options} {' '.join(files)}")
+            lines.append(f"hierarchy -check -top {block}")
+        else:
+            options = " ".join(f"-chparam {key} {value}" for key, value in values.items())
+            lines += [f"read_verilog -sv {' '.join(files)}"]
+            lines += [f"hierarchy -check -top {block} {options}"]
+        lines.append("proc\ncheck -assert")
+    try:
+        run("\n".join(lines), files)
+    except ToolError as error:
+        return str(error)
+    return ""
+
+
+def test_every_block_of_the_library_has_representative_parameters():
+    folder = files_of("hw").joinpath("rtl")
+    assert set(BLOCKS) == {path.name.removesuffix(".sv") for path in folder.iterdir()}
+    print(f"front ends: {', '.join(FRONT_ENDS)}")
+    print(
+        "Icarus Verilog is not installed" if "icarus" not in FRONT_ENDS else "Icarus is installed"
+    )
+
+
+@pytest.mark.sim
+@pytest.mark.synth
+@pytest.mark.parametrize("tool", FRONT_ENDS)
+def test_every_block_elaborates_by_itself(tool, tmp_path):
+    assert refused(tool, CASES, SOURCES, tmp_path) == ""
+
+
+@pytest.mark.sim
+@pytest.mark.synth
+@pytest.mark.parametrize("tool", FRONT_ENDS)
+@pytest.mark.parametrize("bad", ["undeclared ^ act_neg;", "weight_neg ^ act_neg"])
+def test_every_front_end_refuses_a_broken_block(tool, bad, tmp_path):
+    """Negative control: a name that is not declared, a semicolon that is missing."""
+    good = "weight_neg ^ act_neg;"
+    assert SOURCES["hq_term.sv"].count(good) == 1
+    broken = SOURCES | {"hq_term.sv": SOURCES["hq_term.sv"].replace(good, bad)}
+    assert refused(tool, [("hq_term", {})], broken, tmp_path) != ""

@@ -19,7 +19,8 @@ import numpy as np
 import pytest
 
 from hw.generate import generate, kernel_text, product_bits
-from hw.library import KERNELS, source_text
+from hw.library import source_text
+from hw.styles import STYLES
 from hwquant.mac import MacSpec
 from sim.designs import designs_of_specs
 from sim.engine import DEFAULT_STEPS, verify_designs
@@ -67,7 +68,7 @@ class Fault:
         named = {kernel.spec: kernel.name for kernel in design.kernels}
         if self.spec not in named:
             return design
-        blocks = {name: source_text(name) for name in KERNELS["plain"].sources}
+        blocks = {name: source_text(name) for name in STYLES["plain"].sources}
         blocks["hq_term.sv"] = self.in_term(blocks["hq_term.sv"])
         good = kernel_text(self.spec, named[self.spec])
         assert design.sources["kernels.sv"].count(good) == 1

@@ -11,7 +11,7 @@ from hwquant.formats import parse
 from hwquant.mac import MacSpec, Overflow
 from sim.agents import Beat, InOrderChecker, Model
 from sim.compare import failures, rails
-from sim.kernels import Design, Kernel
+from sim.kernels import Control, Design, Kernel
 from sim.pairs import all_pairs
 from sim.rows import Rows, expected, sentinel, to_words, word_to_int
 from sim.vectors import (
@@ -53,6 +53,7 @@ def cycle_model(kernel: Kernel, data: np.ndarray) -> list[int | None]:
         pipeline = [accepted, *pipeline[:-1]]
         if control & RESET:
             pipeline = [None] * kernel.latency
+            model.reset()
     return visible + pipeline[::-1]
 
 
@@ -104,6 +105,10 @@ def test_streams_are_long_enough_and_clear_pause_and_reset():
     for bits in (0, VALID, CLEAR, VALID | CLEAR, ENABLE, ENABLE | CLEAR):  # every kind of gap
         assert (control == bits).any()
     assert (control & RESET).any()
+    assert not control[rows.beat_row[0]] & CLEAR  # a reset clears the accumulator as well
+    own = Control(zeroed=False)
+    rows = Rows.of(Kernel(spec, "k", 2, own), gapped[0], generator(0, spec, "rows"))
+    assert rows.data[rows.beat_row[0], 0] & CLEAR
 
 
 @pytest.mark.parametrize("overflow", list(Overflow))

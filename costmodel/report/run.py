@@ -169,6 +169,10 @@ def _facts(front: Front, space: Space, rows: Sequence[Row], taken: Taken | None)
             f"{proof['mac_steps']:,} accumulator steps in Verilator, "
             f"{proof['mismatches']} mismatches"
         )
+        covered = proof["coverage"]
+        facts["RTL proof covers"] = (
+            f"{covered['bins_hit']} of {covered['bins_possible']} bins of functional coverage"
+        ) + "".join(f"; {label} missed {', '.join(b)}" for label, b in covered["missed"].items())
     return facts
 
 

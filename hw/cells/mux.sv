@@ -31,13 +31,6 @@ module MUXF9 (
   assign O = S ? I1 : I0;
 endmodule
 
-module BUF (
-  input  logic I,
-  output logic O
-);
-  assign O = I;
-endmodule
-
 module BUFG (
   input  logic I,
   output logic O

@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The mutation gate: mutants die or are proved equivalent; a weaker stimulus lets them live."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from click.testing import CliRunner
+
+from hwquant.errors import HwquantError, InputError, ToolError
+from hwquant.mac import MacSpec
+from sim import mutate as gate
+from sim.designs import design_of_spec
+from sim.kernels import Design
+from sim.mutants import mutate_design
+from sim.mutate_command import mutate as command
+from sim.mutate_kernels import CAMPAIGN, blocks, kernel
+from sim.mutate_prove import LEGAL, prove
+
+pytestmark = [pytest.mark.sim, pytest.mark.synth]
+
+STEPS = 16_384
+KERNELS = [
+    MacSpec("e4m3", "e4m3", 1, 256, 45, "saturate"),
+    MacSpec("int4", "uint4", 3, 64, 14, "saturate"),
+    MacSpec("e2m1", "int8", 2, 64, 12, "wrap"),
+]
+SATURATING = MacSpec("e2m1", "int4", 1, 64, 10, "saturate")
+
+
+@pytest.fixture(scope="module")
+def report():
+    return gate.mutate(KERNELS, mutants=25, seed=1, steps=STEPS)
+
+
+def test_every_mutant_of_three_kernels_is_killed_or_proved_equivalent(report):
+    report.raise_for_survivor()
+    record = report.to_json()
+    assert record["mutants"] == record["killed"] + record["equivalent"]
+    assert record["survivors"] == 0
+    assert record["equivalent"] > 0
+    for spec in KERNELS:
+        found = [f for f in report.fates if f.kernel.spec == spec]
+        assert len(found) >= 200
+        assert [f.mutant.index for f in found] == list(range(1, len(found) + 1))
+    assert {row["block"] for row in report.rows()} == set(blocks())
+
+
+def test_a_kill_is_told_with_its_stimulus_and_both_results(report):
+    kills = [fate.kill for fate in report.fates if fate.kill is not None]
+    assert {kill["stage"] for kill in kills} == {"products", "streams", "gaps"}
+    told = [kill for kill in kills if kill["expected"] != kill["got"]]
+    assert len(told) > 0.95 * len(kills)  # the rest changed a result that should have stayed
+    assert all(kill["index"] >= 0 for kill in told)
+
+
+@pytest.fixture(scope="module")
+def accumulator():
+    """All mutants of a saturating accumulator, and what killed each under all the stimulus."""
+    mutated = mutate_design(design_of_spec(SATURATING), count=10_000, seed=1, blocks=["hq_acc"])
+    return mutated, gate.run_mutants(mutated, seed=1, steps=STEPS)
+
+
+def test_all_mutants_of_an_accumulator_die_or_are_equivalent(accumulator):
+    mutated, killed = accumulator
+    assert len(mutated.mutants) > 500
+    left = [mutant for mutant in mutated.mutants if mutant.index not in killed]
+    assert all(proof.equivalent for proof in prove(mutated, left).values())
+
+
+@pytest.mark.parametrize(
+    "stimulus",
+    [("products",), ("products", "random", "random with zeros", "boundary codes", "gaps")],
+    ids=["products only", "without the rails"],
+)
+def test_without_the_corner_streams_mutants_survive(accumulator, stimulus):
+    mutated, killed = accumulator
+    fewer = gate.run_mutants(mutated, seed=1, steps=STEPS, stimulus=stimulus)
+    missed = [m for m in mutated.mutants if m.index in killed.keys() - fewer.keys()]
+    assert missed
+    assert fewer.keys() <= killed.keys()
+    # What the full stimulus killed can be no equivalent: the prover must say so as well.
+    proofs = prove(mutated, missed[:20])
+    assert {proof.verdict for proof in proofs.values()} == {"different"}
+    assert all({"weight_i", "en_i"} <= proof.example.keys() for proof in proofs.values())
+
+
+def test_an_equivalence_that_needs_legal_codes_says_so():
+    """-2 * -2 is the one product of 2-bit integers that is 4; narrow formats have no -2."""
+    design = design_of_spec(MacSpec("int2n", "int2n", 1, 4, 2, "saturate"))
+    mutated = mutate_design(design, count=10_000, seed=1, blocks=["hq_acc"])
+    place = ("const0", "A", 1)
+    (mutant,) = (
+        m
+        for m in mutated.mutants
+        if "$reduce_or" in m.cell and (m.mode, m.port, m.portbit) == place
+    )
+    (proof,) = prove(mutated, [mutant]).values()
+    assert (proof.verdict, proof.under) == ("equivalent", LEGAL)
+    wide = replace(mutated.kernel, spec=MacSpec("int2", "int2", 1, 4, 2, "saturate"))
+    (proof,) = prove(replace(mutated, kernel=wide), [mutant]).values()
+    assert (proof.verdict, proof.under) == ("different", "")
+    assert set(proof.example["q0"] + proof.example["q1"]) <= {"0", "1"}
+
+
+def test_the_prover_tells_killed_mutants_from_the_original(accumulator):
+    mutated, killed = accumulator
+    some = [mutant for mutant in mutated.mutants if mutant.index in killed][:: len(killed) // 20]
+    assert {proof.verdict for proof in prove(mutated, some).values()} == {"different"}
+
+
+def test_a_kernel_that_is_wrong_by_itself_is_an_error():
+    design = design_of_spec(SATURATING)
+    right, wrong = "{AccBits - 1{~wide[WideBits-1]}}", "{AccBits - 1{1'b0}}"
+    assert right in design.sources["hq_acc.sv"]
+    text = design.sources["hq_acc.sv"].replace(right, wrong)
+    broken = Design(design.kernels, {**design.sources, "hq_acc.sv": text})
+    with pytest.raises(ToolError, match="the original differs already"):
+        gate.mutate_designs([(broken, ("hq_acc",))], mutants=2, steps=STEPS)
+
+
+def test_the_seed_picks_the_mutants_and_the_same_seed_the_same_ones():
+    design = design_of_spec(SATURATING)
+    first, again, other = (
+        mutate_design(design, count=20, seed=seed, blocks=["hq_acc"]).mutants for seed in (1, 1, 2)
+    )
+    assert first == again
+    assert first != other
+    assert {mutant.block for mutant in first} == {"hq_acc"}
+    assert len(first) == 20
+
+
+def test_the_campaign_shows_every_block_its_branches():
+    assert {spec.overflow.value for spec in CAMPAIGN} == {"wrap", "saturate"}
+    listed = [mutate_design(kernel(spec)[0], count=200, seed=1).mutants for spec in CAMPAIGN]
+    found = Counter(mutant.block for mutants in listed for mutant in mutants)
+    assert found.keys() == set(blocks())
+    assert min(found.values()) >= 200
+
+
+def run(*arguments):
+    return CliRunner().invoke(command, [str(a) for a in arguments])
+
+
+KERNEL = ("--weight", "e2m1", "--act", "int4", "--acc", 10, "--overflow", "saturate")
+
+
+def test_the_command_prints_a_table_or_json():
+    options = (*KERNEL, "--length", 64, "--block", "hq_decode", "--mutants", 10, "--steps", 2048)
+    shown = run(*options)
+    assert shown.exit_code == 0
+    assert shown.stdout.splitlines()[0].split() == [
+        "block", "kernel", "mutants", "killed", "equivalent", "survivors",
+    ]  # fmt: skip
+    record = json.loads(run(*options, "--json").stdout)
+    assert (record["mutants"], record["survivors"], record["seed"]) == (10, 0, 1)
+    assert [row["block"] for row in record["blocks"]] == ["hq_decode"]
+    assert sum(record["killed_first_by"].values()) == record["killed"]
+
+
+def test_a_survivor_that_is_not_equivalent_is_told_and_exits_with_1():
+    done = run(*KERNEL, "--length", 64, "--block", "hq_acc", "--steps", 1, "--json")
+    assert done.exit_code == 1
+    record = json.loads(done.stdout)
+    assert record["survivors"] == len(record["failures"]) > 0
+    assert all(failure["proof"]["verdict"] == "different" for failure in record["failures"])
+    assert "survive and are not equivalent" in done.stderr
+    assert "hq_acc.sv:" in done.stderr
+    report = gate.mutate(SATURATING, steps=1, blocks=["hq_acc"])
+    with pytest.raises(gate.MutationError, match=r"survive; the first:\n.*10-bit"):
+        report.raise_for_survivor()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "nothing to mutate; give"),
+        (("--all", "--block", "hq_acc"), "--all goes without"),
+        (("--weight", "int4"), "--weight and --act go together"),
+        (("--block", "hq_nothing"), "'hq_nothing', allowed: hq_decode"),
+        (("--block", "hq_acc", "--lanes", 2), "--lanes goes with --weight and --act"),
+        ((*KERNEL, "--mutants", 0), "mutants 0, allowed 1 or more"),
+        ((*KERNEL, "--seed", -1), "seed -1, allowed 0"),
+        (("--weight", "int4", "--act", "int4", "--block", "hq_decode"), "only wires"),
+    ],
+)
+def test_bad_input_is_refused(arguments, message):
+    done = run(*arguments)
+    assert isinstance(done.exception, HwquantError)
+    assert message in str(done.exception)
+
+
+def test_no_kernel_and_an_unknown_block_are_refused():
+    with pytest.raises(InputError, match="no kernel was given"):
+        gate.mutate([])
+    with pytest.raises(InputError, match="'hq_none' is no part of"):
+        gate.mutate(SATURATING, blocks=["hq_none"])
