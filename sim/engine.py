@@ -42,8 +42,8 @@ def verify(
 
     A target is a spec (its kernel in ``style`` is generated from the library), a bundle, or the
     folder of a bundle (the RTL files in that folder are what is verified), or the TOML of a module
-    of your own (`sim.own`).  Every pair of codes is applied to every lane, then at least ``steps`` accumulator
-    steps of corner and random streams.
+    of your own (`sim.own`).  Every pair of codes is applied to every lane, then at least ``steps``
+    accumulator steps of corner and random streams.
 
     >>> report = verify(MacSpec("e2m1", "int4", lanes=4, length=64))  # doctest: +SKIP
     >>> report.raise_for_mismatch()  # doctest: +SKIP
