@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from costmodel.explore.commands import demo, pareto, sweep
-from hw.commands import kernel_options
+from hw.commands import kernel_options, style_option
 from hwquant.cli import emit, json_option
 
 __all__ = ["cost", "demo", "pareto", "sweep"]
@@ -17,6 +17,7 @@ __all__ = ["cost", "demo", "pareto", "sweep"]
 @click.command()
 @click.argument("model", required=False, type=click.Path(path_type=Path), metavar="[MODEL.onnx]")
 @kernel_options
+@style_option
 @click.option(
     "--folding",
     type=click.Choice(["per-layer", "per-channel", "shared"]),
@@ -35,6 +36,7 @@ def cost(
     length: int | None,
     acc: str,
     overflow: str,
+    style: str,
     folding: str,
     synth: bool,
     dsp: bool,
@@ -51,12 +53,15 @@ def cost(
     Examples:
       hwquant cost --weight e2m1 --act int8 --lanes 16 --length 256 --json
       hwquant cost --weight int4 --act int4 --acc 24 --synth
+      hwquant cost --weight e4m3 --act e4m3 --length 256 --synth --style auto
       hwquant cost model.onnx --lanes 4 --folding shared --json
     """
     from costmodel.cost_command import price, tables
 
     kernel = {"weight": weight, "act": act, "length": length, "acc": acc, "dsp": dsp}
-    record = price(model, kernel, lanes=lanes, overflow=overflow, folding=folding, synth=synth)
+    record = price(
+        model, kernel, lanes=lanes, overflow=overflow, folding=folding, synth=synth, style=style
+    )
     if as_json or model is None:
         emit(record, as_json=as_json)
         return

@@ -7,10 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hw.catalogue import AUTO, style_name
 from hw.commands import spec_from_options
+from hw.styles import STYLES, fitting
 from hwquant.errors import InputError
+from hwquant.mac import MacSpec
 
-from .kernel import estimate
+from .kernel import KernelCost, estimate
 from .network import network_cost
 
 __all__ = ["price", "tables"]
@@ -24,10 +27,13 @@ def price(
     overflow: str,
     folding: str,
     synth: bool,
+    style: str = "plain",
 ) -> dict[str, Any]:
     """Return the record that ``hwquant cost`` prints.
 
     ``kernel`` holds the options that describe one kernel: weight, act, length, acc, dsp.
+    ``style`` is a style's name or ``auto``; with ``synth`` auto synthesizes every style that can
+    do the kernel and takes the smallest.
     Raises `InputError` when neither or both of a model and a kernel are given.
     """
     if model is None:
@@ -36,8 +42,8 @@ def price(
         spec = spec_from_options(
             kernel["weight"], kernel["act"], lanes, kernel["length"], kernel["acc"], overflow
         )
-        cost = estimate(spec, synth=synth, dsp=kernel["dsp"]).to_json()
-        return cost | {"acc_bits": spec.accumulator.width, "lanes": lanes}
+        found = _kernel(spec, style, synth=synth, dsp=kernel["dsp"])
+        return found | {"acc_bits": spec.accumulator.width, "lanes": lanes}
     given = [name for name in ("weight", "act", "length") if kernel[name] is not None]
     given += ["acc"] if kernel["acc"] != "auto" else []
     given += ["dsp"] if kernel["dsp"] else []
@@ -47,8 +53,50 @@ def price(
     from hwquant.graph import load
 
     workload = load(model).workload()
-    cost_ = network_cost(workload, folding=folding, lanes=lanes, synth=synth, overflow=overflow)
+
+    def one(spec: MacSpec) -> KernelCost:
+        return estimate(spec, style_name(style, spec).style, synth=synth)
+
+    cost_ = network_cost(workload, folding=folding, lanes=lanes, overflow=overflow, price=one)
     return cost_.to_json()
+
+
+def _kernel(spec: MacSpec, style: str, *, synth: bool, dsp: bool) -> dict[str, Any]:
+    """Return the price of one kernel, and why it has the style it has."""
+    if style not in AUTO or not synth:
+        choice = style_name(style, spec)
+        cost = estimate(spec, choice.style, synth=synth, dsp=dsp)
+        return cost.to_json() | {"style_why": choice.why} | _parts(spec, choice.style, dsp=dsp)
+    names = [s.name for s in fitting(spec) if s.timing is None or style == "auto"]
+    costs = {name: estimate(spec, name, synth=True, dsp=dsp) for name in names}
+    parts = {name: _parts(spec, name, dsp=dsp) for name in names}
+
+    def luts(name: str) -> float:
+        used = costs[name].resources
+        return float(parts[name].get("luts_shared", used.lut_sites + used.lutram))
+
+    ranked = sorted(names, key=luts)
+    why = "smallest of those synthesized: " + ", ".join(f"{n} {luts(n):g}" for n in ranked)
+    return costs[ranked[0]].to_json() | {"style_why": why} | parts[ranked[0]]
+
+
+def _parts(spec: MacSpec, style: str, *, dsp: bool) -> dict[str, Any]:
+    """Return what a kernel with one result per dot product costs where kernels share its sequencer.
+
+    ``core_luts`` are LUT sites and RAM LUTs of the MAC alone, ``luts_shared`` the same with its
+    share of the sequencer among ``shared_by`` kernels.
+    """
+    if STYLES[style].timing is None or spec.lanes != 1 or dsp:
+        return {}
+    from .bucket import bucket_cost
+
+    cost = bucket_cost(spec, style)
+    return {
+        "core_luts": cost.core_luts,
+        "luts_shared": cost.luts,
+        "shared_by": cost.macs,
+        "cycles_per_dot": cost.cycles,
+    }
 
 
 def tables(record: Mapping[str, Any]) -> str:

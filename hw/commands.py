@@ -13,7 +13,7 @@ from hwquant.cli import emit, json_option
 from hwquant.errors import InputError, SpecError
 from hwquant.mac import MacSpec
 
-__all__ = ["kernel_options", "rtl", "spec_from_options"]
+__all__ = ["kernel_options", "rtl", "spec_from_options", "style_option"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -59,9 +59,22 @@ def kernel_options(command: F) -> F:
     return command
 
 
+def style_option(command: F) -> F:
+    """Add the option that names a microarchitecture."""
+    return click.option(
+        "--style",
+        default="plain",
+        show_default=True,
+        metavar="NAME|auto|auto-beat",
+        help="Microarchitecture: plain is portable; auto is the smallest verified one, auto-beat "
+        "the smallest with a result every beat.",
+    )(command)
+
+
 @click.command()
 @click.argument("model", required=False, type=click.Path(path_type=Path), metavar="[MODEL.onnx]")
 @kernel_options
+@style_option
 @click.option("--name", help="Name of the top module (default: made from the spec).")
 @click.option(
     "-o",
@@ -79,6 +92,7 @@ def rtl(
     length: int | None,
     acc: str,
     overflow: str,
+    style: str,
     name: str | None,
     out: Path,
     as_json: bool,
@@ -93,6 +107,7 @@ def rtl(
     Examples:
       hwquant rtl --weight e2m1 --act int8 --lanes 16 --length 256 -o kernel
       hwquant rtl --weight int4 --act int4 --acc 12 --overflow saturate -o kernel
+      hwquant rtl --weight e4m3 --act e4m3 --length 256 --style auto -o kernel
       hwquant rtl model.onnx --lanes 4 -o kernels
     """
     if model is not None:
@@ -101,22 +116,23 @@ def rtl(
         given += ["--acc"] if acc != "auto" else []
         if given:
             raise InputError(f"{', '.join(given)} cannot go with {model}, which fixes the kernels")
-        emit(_network(model, out, lanes, overflow), as_json=as_json)
+        emit(_network(model, out, lanes, overflow, style), as_json=as_json)
         return
     if weight is None or act is None:
         raise InputError("nothing to write; give --weight and --act, or an exported .onnx file")
     spec = spec_from_options(weight, act, lanes, length, acc, overflow)
-    emit(_kernel(spec, out, name), as_json=as_json)
+    emit(_kernel(spec, out, name, style), as_json=as_json)
 
 
-def _kernel(spec: MacSpec, out: Path, name: str | None) -> dict[str, Any]:
+def _kernel(spec: MacSpec, out: Path, name: str | None, style: str) -> dict[str, Any]:
     from hw.generate import generate
 
-    bundle = generate(spec, out, name=name)
+    bundle = generate(spec, out, name=name, style=style)
     return {
         "folder": str(bundle.folder),
         "name": bundle.name,
         "style": bundle.style,
+        "style_why": bundle.manifest["style_why"],
         "acc_bits": bundle.spec.accumulator.width,
         "acc_frac": bundle.spec.accumulator.frac,
         "latency_cycles": bundle.latency_cycles,
@@ -125,9 +141,11 @@ def _kernel(spec: MacSpec, out: Path, name: str | None) -> dict[str, Any]:
     }
 
 
-def _network(model: Path, out: Path, lanes: int, overflow: str) -> dict[str, Any]:
+def _network(model: Path, out: Path, lanes: int, overflow: str, style: str) -> dict[str, Any]:
     from hw.layers import generate_layers
     from hwquant.graph import load
 
-    users = generate_layers(load(model).workload().layers, out, lanes=lanes, overflow=overflow)
+    users = generate_layers(
+        load(model).workload().layers, out, lanes=lanes, overflow=overflow, style=style
+    )
     return {"folder": str(out), "kernels": sorted(set(users.values())), "layers": users}

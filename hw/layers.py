@@ -47,6 +47,7 @@ def generate_layers(
     *,
     lanes: int = 1,
     overflow: Overflow | str = Overflow.WRAP,
+    style: str = "plain",
 ) -> dict[str, str]:
     """Write the kernel of each layer below ``out``; return layer name -> kernel name.
 
@@ -55,13 +56,16 @@ def generate_layers(
     the longest of their lengths; ``layers.json`` says which layer uses which.  ``out`` appears
     whole or not at all.
 
-    Raises `InputError` when there is no layer, or ``out`` cannot be written or holds other things.
+    ``style`` is a style's name, or ``auto``: then each kernel has its own (`hw.catalogue`).
+
+    Raises `InputError` when there is no layer, or ``out`` cannot be written or holds other things,
+    `SpecError` when the style cannot do a layer's kernel.
     """
     specs, users = layer_specs(layers, lanes=lanes, overflow=overflow)
     folder = Path(out)
     refuse_foreign(folder, LAYERS)
     with atomic_folder(folder) as temporary:
         for name, spec in specs.items():
-            generate(spec, temporary / name)
+            generate(spec, temporary / name, style=style)
         write_text(temporary / LAYERS, json.dumps({"layers": users}, indent=2) + "\n")
     return users

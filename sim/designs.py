@@ -52,7 +52,7 @@ def designs_of_specs(specs: Sequence[MacSpec], style: str = "plain") -> Iterator
 def library_kernel(spec: MacSpec, name: str, style: Style, title: str = "") -> Kernel:
     """Return the kernel that ``style`` makes of ``spec``, its cycles included."""
     if style.timing is None:
-        return Kernel(spec, name, style.latency_cycles, title=title)
+        return Kernel(spec, name, style.latency(spec), title=title)
     timing = style.timing(spec)
     control = Control(
         last=True,
@@ -61,6 +61,8 @@ def library_kernel(spec: MacSpec, name: str, style: Style, title: str = "") -> K
         gap=timing.gap,
         abort=timing.abort,
         longest=spec.beats,
+        holds=False,
+        zeroed=False,
     )
     return Kernel(spec, name, timing.latency, control, title)
 
