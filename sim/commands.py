@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hw.commands import kernel_options, spec_from_options
+from hw.commands import kernel_options, spec_from_options, style_option
 from hwquant.cli import emit, json_option
 from hwquant.errors import InputError, ToolError
 from hwquant.progress import note
@@ -25,6 +25,7 @@ SHOWN = 3  # failing vectors printed in full
 @click.command()
 @click.argument("target", required=False, type=click.Path(path_type=Path))
 @kernel_options
+@style_option
 @click.option("--all-pairs", is_flag=True, help="All 1089 pairs of int3..8 and ExMy of 3..8 bits.")
 @click.option("--unsigned", is_flag=True, help="With --all-pairs: unsigned activations.")
 @click.option("--sample", type=int, metavar="N", help="With --all-pairs: N kernels, by --seed.")
@@ -54,6 +55,7 @@ def verify(
     length: int | None,
     acc: str,
     overflow: str,
+    style: str,
     all_pairs: bool,
     unsigned: bool,
     sample: int | None,
@@ -133,11 +135,11 @@ def verify(
     if netlist:
         from .gates import verify_netlists
 
-        report = verify_netlists(targets, dsp=dsp, seed=seed, steps=steps, jobs=jobs)
+        report = verify_netlists(targets, style=style, dsp=dsp, seed=seed, steps=steps, jobs=jobs)
     else:
         from .engine import verify as run
 
-        report = run(targets, seed=seed, steps=steps, jobs=jobs)
+        report = run(targets, seed=seed, steps=steps, jobs=jobs, style=style)
     if junit is not None:
         report.write_junit(junit)
     if coverage is not None:
@@ -185,7 +187,7 @@ def _refuse_options(ctx: click.Context, target: Path) -> None:
     """Refuse options that say otherwise than ``target`` does."""
     fixed = ["weight", "act", "length", "acc"]
     if target.is_dir() or target.suffix == ".toml":
-        fixed += ["lanes", "overflow"]
+        fixed += ["lanes", "overflow", "style"]
     default = click.core.ParameterSource.DEFAULT
     given = [f"--{name}" for name in fixed if ctx.get_parameter_source(name) != default]
     if given:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from hw.catalogue import style_name
 from hw.generate import kernel_text
 from hw.library import source_text
 from hw.manifest import MANIFEST, Bundle, seal, spec_from_json
@@ -29,17 +30,32 @@ FARM_LANES = 512
 
 def design_of_spec(spec: MacSpec, style: str = "plain") -> Design:
     """Return the library's kernel of one spec."""
-    return _farm([spec], style)
+    return _farm([spec], style_name(style, spec).style)
 
 
 def designs_of_specs(specs: Sequence[MacSpec], style: str = "plain") -> Iterator[Design]:
-    """Yield farms that together hold each of ``specs`` once, of like size within each farm."""
+    """Yield farms that together hold each of ``specs`` once, of like size within each farm.
 
+    ``style`` is a style's name, or ``auto``: then each kernel has its own (`hw.catalogue`).
+    """
+    for name, group in by_style(specs, style).items():
+        yield from _farms(group, name)
+
+
+def by_style(specs: Sequence[MacSpec], style: str) -> dict[str, list[MacSpec]]:
+    """Return style name -> its specs, each once."""
+    groups: dict[str, list[MacSpec]] = {}
+    for spec in dict.fromkeys(specs):
+        groups.setdefault(style_name(style, spec).style, []).append(spec)
+    return groups
+
+
+def _farms(specs: Sequence[MacSpec], style: str) -> Iterator[Design]:
     def size(spec: MacSpec) -> int:
         return len(spec.weight.codes) * len(spec.act.codes)
 
     batch: list[MacSpec] = []
-    for spec in sorted(dict.fromkeys(specs), key=lambda spec: (size(spec), spec.lanes)):
+    for spec in sorted(specs, key=lambda spec: (size(spec), spec.lanes)):
         lanes = sum(s.lanes for s in batch) + spec.lanes
         if batch and (len(batch) >= FARM_KERNELS or lanes > FARM_LANES):
             yield _farm(batch, style)

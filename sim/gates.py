@@ -15,15 +15,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from hw import yosys
+from hw.catalogue import style_name
 from hw.generate import kernel_name
 from hw.manifest import Bundle
 from hw.netlist import cell_sources, kernel_sources, renamed
-from hw.styles import STYLES
+from hw.styles import style_of
 from hwquant.errors import InputError
 from hwquant.mac import MacSpec
 from hwquant.progress import track
 
-from .designs import design_of_target
+from .designs import by_style, design_of_target, library_kernel
 from .engine import DEFAULT_STEPS, Target, verify_designs
 from .kernels import Design, Kernel
 from .report import Report
@@ -31,7 +32,6 @@ from .report import Report
 __all__ = ["mapped", "netlist_design", "netlist_designs", "sample", "verify_netlists"]
 
 FARM_NETLISTS = 16  # compile time grows with cells, of which a netlist has hundreds
-STYLE = "plain"
 
 
 def mapped(design: Design, *, dsp: bool = False) -> Design:
@@ -46,8 +46,8 @@ def mapped(design: Design, *, dsp: bool = False) -> Design:
     return _design(kernels, texts, design.origin, dsp=dsp)
 
 
-def netlist_design(target: Target, *, dsp: bool = False) -> Design:
-    """Return the mapped netlist of one kernel: a spec's, or that in a folder.
+def netlist_design(target: Target, *, style: str = "plain", dsp: bool = False) -> Design:
+    """Return the mapped netlist of one kernel: a spec's in ``style``, or that in a folder.
 
     Raises `InputError` for a folder that holds no kernel, `ToolError` when Yosys is missing or
     refuses the sources.
@@ -55,33 +55,46 @@ def netlist_design(target: Target, *, dsp: bool = False) -> Design:
     >>> design = netlist_design(MacSpec("e2m1", "int4"))  # doctest: +SKIP
     """
     if isinstance(target, MacSpec):
-        return _farm([target], [_text(target, dsp=dsp)], dsp=dsp)
+        chosen = style_name(style, target).style
+        return _farm([target], [_text(target, chosen, dsp=dsp)], chosen, dsp=dsp)
     return mapped(design_of_target(target)[0], dsp=dsp)
 
 
 def netlist_designs(
-    specs: Sequence[MacSpec], *, dsp: bool = False, jobs: int | None = None
+    specs: Sequence[MacSpec],
+    *,
+    style: str = "plain",
+    dsp: bool = False,
+    jobs: int | None = None,
 ) -> list[Design]:
     """Return farms that together hold the netlist of each of ``specs`` once.
 
     Yosys runs ``jobs`` times at once (default: one per core); what it ran before is cached.
     """
-    distinct = sorted(dict.fromkeys(specs), key=lambda s: len(s.weight.codes) * len(s.act.codes))
+    groups = by_style(specs, style)
+    distinct = [
+        (spec, name)
+        for name, group in groups.items()
+        for spec in sorted(group, key=lambda s: len(s.weight.codes) * len(s.act.codes))
+    ]
     workers = max(min(jobs or os.cpu_count() or 1, len(distinct)), 1)
     texts: list[str] = []
     with ThreadPoolExecutor(workers) as pool, track("netlists", len(distinct)) as advance:
         try:
-            for text in pool.map(lambda spec: _text(spec, dsp=dsp), distinct):
+            for text in pool.map(lambda one: _text(*one, dsp=dsp), distinct):
                 texts.append(text)
                 advance()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    starts = range(0, len(distinct), FARM_NETLISTS)
-    return [
-        _farm(distinct[i : i + FARM_NETLISTS], texts[i : i + FARM_NETLISTS], dsp=dsp)
-        for i in starts
-    ]
+    made = dict(zip(distinct, texts, strict=True))
+    farms = []
+    for name in groups:
+        members = [spec for spec, style_ in made if style_ == name]
+        for start in range(0, len(members), FARM_NETLISTS):
+            part = members[start : start + FARM_NETLISTS]
+            farms.append(_farm(part, [made[spec, name] for spec in part], name, dsp=dsp))
+    return farms
 
 
 def sample(specs: Sequence[MacSpec], count: int, seed: int) -> list[MacSpec]:
@@ -98,6 +111,7 @@ def sample(specs: Sequence[MacSpec], count: int, seed: int) -> list[MacSpec]:
 def verify_netlists(
     targets: Target | Iterable[Target],
     *,
+    style: str = "plain",
     dsp: bool = False,
     seed: int = 0,
     steps: int = DEFAULT_STEPS,
@@ -112,7 +126,7 @@ def verify_netlists(
     if not listed:
         raise InputError("nothing to verify: no kernel was given")
     specs = [target for target in listed if isinstance(target, MacSpec)]
-    designs = netlist_designs(specs, dsp=dsp, jobs=jobs)
+    designs = netlist_designs(specs, style=style, dsp=dsp, jobs=jobs)
     warnings: list[str] = []
     untested: list[str] = []
     for target in listed:
@@ -130,14 +144,15 @@ def flow(*, dsp: bool = False) -> str:
     return yosys.flow(dsp=dsp).partition("; ")[0]
 
 
-def _text(spec: MacSpec, *, dsp: bool) -> str:
-    return yosys.netlist(kernel_sources(spec, "kernel", STYLE), "kernel", dsp=dsp)
+def _text(spec: MacSpec, style: str, *, dsp: bool) -> str:
+    return yosys.netlist(kernel_sources(spec, "kernel", style), "kernel", dsp=dsp)
 
 
-def _farm(specs: Sequence[MacSpec], texts: Sequence[str], *, dsp: bool) -> Design:
-    latency = STYLES[STYLE].latency_cycles
+def _farm(specs: Sequence[MacSpec], texts: Sequence[str], style: str, *, dsp: bool) -> Design:
     kernels = tuple(
-        Kernel(spec, f"netlist_{i}", latency, title=f"netlist of {kernel_name(spec)}")
+        library_kernel(
+            spec, f"netlist_{i}", style_of(style, spec), title=f"netlist of {kernel_name(spec)}"
+        )
         for i, spec in enumerate(specs)
     )
     named = {k.name: renamed(t, "kernel", k.name) for k, t in zip(kernels, texts, strict=True)}
