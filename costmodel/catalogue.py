@@ -104,6 +104,7 @@ def _record(row: Row) -> dict[str, Any]:
 def write(specs: Iterable[MacSpec], path: str | Path) -> list[str]:
     """Measure ``specs`` in every style that can do them and write the CSV file ``path``.
 
+    Portable twins of styles with primitives are left out: they are never smaller.
     Rows of ``path`` that are still current are kept.  Returns what failed, one line each; the file
     holds the rest.
     """
@@ -112,7 +113,12 @@ def write(specs: Iterable[MacSpec], path: str | Path) -> list[str]:
     target = Path(path)
     old = read(target.read_text(encoding="utf-8")) if target.is_file() else ()
     kept = {(row.spec, row.style): row for row in old if row.current and row.flow == flow()}
-    wanted = [(spec, style.name) for spec in specs for style in fitting(spec)]
+    wanted = [
+        (spec, style.name)
+        for spec in specs
+        for style in fitting(spec)
+        if not style.name.endswith("_portable")
+    ]
     failed: list[str] = []
     with track("kernels", len(wanted)) as advance:
         for spec, style in wanted:
@@ -135,14 +141,15 @@ def _store(found: Iterable[Row], target: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the file named by the first argument, by default ``hw/catalogue.csv``."""
+    """Write the file named first, by default ``hw/catalogue.csv``; further arguments are lanes."""
     import sys
 
     from hwquant.progress import note
 
     given = sys.argv[1:] if arguments is None else list(arguments)
     path = given[0] if given else "hw/catalogue.csv"
-    failed = write((*catalogue_specs(), *catalogue_specs(8)), path)
+    lanes = [int(number) for number in given[1:]] or [1, 8]
+    failed = write([spec for number in lanes for spec in catalogue_specs(number)], path)
     for line in failed:
         note(line)
     return 1 if failed else 0
