@@ -12,7 +12,13 @@ the slice's wiring:
 4. A LUT that drives a MUXF7 or MUXF8 needs the main output: it is paired at most with a LUT that
    shares an input and drives none.
 5. An instantiated LUT6_2 is one site.  Where its O6 drives S, rule 2 holds: an O5 that drives
-   anything but DI of that position is a LUT of its own.
+   anything but DI of that position is a LUT of its own, except:
+6. O5 may leave the site where nothing else does.  Besides O6 itself a slice has for each LUT one
+   output multiplexer (O5, O6, the sum, the carry) and two flip-flops that choose among the same
+   (UltraScale+, UG574).  So O5 takes the multiplexer if the position's sum goes to the D pins of
+   at most two flip-flops and nowhere else, its carry only up the chain, and DI comes from a net
+   or from that O5: this is a registered ternary adder, whose O5 is the majority that the next
+   position gets at its LUT and, by the bypass pin, at DI.
 
 Rule 2 is conservative and rule 3 optimistic: Vivado pairs unrelated LUTs only when space is
 short.  No placement is involved, so this is an estimate, the same for every kernel.
@@ -29,10 +35,12 @@ from hwquant.errors import ToolError
 
 __all__ = ["PACKING", "Netlist", "Resources", "count_resources", "pair_luts"]
 
-PACKING: Final = "packed LUT6 sites (rules v2)"
+PACKING: Final = "packed LUT6 sites (rules v3)"
 MATCH_NODES: Final = 900
 MATCH_EDGES: Final = 30_000
 SITE_INPUTS: Final = 5
+MAX_REGISTERS: Final = 2
+DOUBLE: Final = 2
 
 _LUTRAM: Final = {
     "RAM32M": 4, "RAM64M": 4, "RAM32M16": 8, "RAM64M8": 8, "RAM32X1S": 1, "RAM64X1S": 1,
@@ -90,10 +98,12 @@ class Netlist:
 
 @dataclass(frozen=True, slots=True)
 class _Position:
-    """One used carry position: what drives S and DI."""
+    """One used carry position: what drives S and DI, and what the sum and the carry drive."""
 
     select: Bit
     data: Bit
+    sum: Bit
+    carry: Bit
 
 
 def _is_lut(kind: str) -> bool:
@@ -123,8 +133,28 @@ def _positions(netlist: Netlist) -> list[_Position]:
         if kind in _CARRY:
             outputs = [bits for port in ("O", "CO") for bits in enumerate(cell.get(port, ()))]
             used = max((index + 1 for index, bit in outputs if bit in loads), default=0)
-            found += [_Position(cell["S"][i], cell["DI"][i]) for i in range(used)]
+            # Absent outputs drive nothing.
+            out, up = [[*cell.get(port, ()), *"x" * used] for port in ("O", "CO")]
+            found += [_Position(cell["S"][i], cell["DI"][i], out[i], up[i]) for i in range(used)]
     return found
+
+
+def _leaving(netlist: Netlist, positions: Iterable[_Position]) -> set[Bit]:
+    """Return the S nets of the positions whose sum and carry leave the second output free."""
+    readers: dict[Bit, list[str]] = {bit: ["output"] for bit in netlist.outputs}
+    for kind, cell in netlist.cells:
+        role = "carry" if kind in _CARRY else "ff" if kind.startswith("FD") else "logic"
+        for port, bits in cell.items():
+            if role == "carry" and port in ("O", "CO"):
+                continue
+            for bit in bits:
+                readers.setdefault(bit, []).append(f"{role} {port}")
+    stays, spoilt = set(), set()
+    for position in positions:
+        sums, carries = (readers.get(net, []) for net in (position.sum, position.carry))
+        free = len(sums) <= MAX_REGISTERS and set(sums) <= {"ff D"} and set(carries) <= {"carry CI"}
+        (stays if free else spoilt).add(position.select)
+    return stays - spoilt
 
 
 def _used(netlist: Netlist) -> set[Bit]:
@@ -243,6 +273,11 @@ def count_resources(netlist: Netlist) -> Resources:
         luts |= double
     positions = _positions(netlist)
     placed = {position.select for position in positions if position.select in luts}
+    leaving = _leaving(netlist, positions)
+    for double in doubles:
+        ends = list(double)
+        if len(ends) == DOUBLE and ends[0] in leaving:
+            placed.add(ends[1])
     for position in positions:
         select, data = position.select, position.data
         if data not in luts or data in placed:

@@ -60,14 +60,15 @@ class Style:
     blocks first), ``parameters`` gives the block's parameters for a spec, in declaration order.
     ``refuse`` says why the style cannot do a spec, None where it can.  ``primitives`` names the
     device cells it instantiates: none in portable RTL.  ``latency_cycles`` are enabled cycles
-    from a beat to its result.  With ``timing`` results come once per dot product instead, the
-    kernel has ports ``last_i`` and ``ready_o``, and the cycles depend on the spec.
+    from a beat to its result, a number or a function of the spec.  With ``timing`` results come
+    once per dot product instead, the kernel has ports ``last_i`` and ``ready_o``, and the cycles
+    depend on the spec.
     """
 
     name: str
     top: str
     sources: tuple[str, ...]
-    latency_cycles: int
+    latency_cycles: int | Callable[[MacSpec], int]
     parameters: Callable[[MacSpec], Mapping[str, Parameter]]
     refuse: Callable[[MacSpec], str | None] = _any_spec
     primitives: tuple[str, ...] = ()
@@ -76,4 +77,7 @@ class Style:
 
     def latency(self, spec: MacSpec) -> int:
         """Return the enabled cycles from a beat to its result, for a kernel of ``spec``."""
-        return self.latency_cycles if self.timing is None else self.timing(spec).latency
+        if self.timing is not None:
+            return self.timing(spec).latency
+        cycles = self.latency_cycles
+        return cycles if isinstance(cycles, int) else cycles(spec)

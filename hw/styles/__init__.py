@@ -9,7 +9,7 @@ from hw.style import Style
 from hwquant.errors import SpecError
 from hwquant.mac import MacSpec
 
-from . import booth, bucket, plain, shift, table
+from . import booth, bucket, plain, shift, table, tree
 
 __all__ = ["STYLES", "fitting", "style_of"]
 
@@ -23,6 +23,8 @@ STYLES: Final = {
         booth.PORTABLE,
         shift.STYLE,
         shift.PORTABLE,
+        tree.STYLE,
+        tree.PORTABLE,
         bucket.STYLE,
         bucket.FAST,
         bucket.PORTABLE,
