@@ -69,6 +69,7 @@ def miter_script(names: list[str]) -> str:
             "memory_map",
             "opt_clean",
             "dffunmap",
+            "setundef -undriven -anyseq",
             "select -assert-none t:$dff r:CLK_POLARITY=1'1 %d",
             "select -assert-none t:$dff w:clk_i %co1:+$dff[CLK] %d",
             f"write_smt2 -stbv -wires {RESULT}",

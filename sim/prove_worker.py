@@ -85,8 +85,11 @@ def prove_kernel(
 
 def _refuted(netlist: Netlist, kernel: Kernel, rows: tuple[Row, ...]) -> dict[str, Any]:
     failure = explain(netlist, kernel, rows)
-    if failure is None:  # the start of the registers decides, and no stimulus can set it
-        detail = "a reset does not bring every start of the registers to the same result"
+    if failure is None:
+        detail = (
+            "the outputs depend on what the registers held before a reset, on an undefined value, "
+            "or on the inputs of the same cycle"
+        )
         return {"status": "refuted", "detail": detail}
     return {"status": "refuted", "detail": "", "failure": failure.to_json()}
 
