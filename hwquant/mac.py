@@ -115,7 +115,8 @@ class MacSpec:
         dtype = codec_np.integer_dtype(max(map(abs, product_range(self.weight, self.act))))
         # One code of a wide format decodes to a plain Python integer, not to an array; and only
         # astype makes Python integers of numpy's, which cannot be multiplied by wide ones.
-        left, right = np.asarray(w).astype(dtype), np.asarray(a).astype(dtype)
+        left: NDArray[Any] = np.asarray(w).astype(dtype)
+        right: NDArray[Any] = np.asarray(a).astype(dtype)
         product: NDArray[Any] = np.asarray(left * right, dtype)
         return product
 
