@@ -130,6 +130,7 @@ def _wrong_pair(netlist: Netlist, kernel: Kernel, lemma: tuple[int, int]) -> lis
 
 def main(job_file: str, result_file: str, stage_file: str) -> None:
     """Read the job, limit this process, prove, write the result."""
+    sys.setrecursionlimit(100_000)  # Yosys nests a sign extension one level a bit
     job = json.loads(Path(job_file).read_text())
     seconds = max(math.ceil(job["timeout"]), 1)
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))

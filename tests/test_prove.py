@@ -39,6 +39,7 @@ PROVED = [
     MacSpec("int4n", "ue2m2", 3, 64, 7, "saturate"),  # narrower than a product
     MacSpec("e4m3fn", "e5m2ieee", 2, 64, 62, "saturate"),  # codes without a value
     MacSpec("uint8", "int4", 7, 64, "auto", "wrap"),
+    MacSpec("e4m3", "int4", 1, 64, 1024, "wrap"),  # the widest accumulator
 ]
 
 ACC = "hq_acc.sv"
