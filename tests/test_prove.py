@@ -18,15 +18,15 @@ from hw.generate import generate
 from hwquant import codec
 from hwquant.errors import InputError, ToolError
 from hwquant.mac import MacSpec
-from sim import prove as prove_module
 from sim.designs import design_of_spec
-from sim.golden import golden_text
 from sim.kernels import Control, Design, Kernel
 from sim.prove import STYLES, prove, prove_designs
-from sim.prove_eval import evaluate
-from sim.prove_netlist import read
-from sim.prove_sums import normalize
-from sim.prove_terms import Dag
+from sim.prove import engine as prove_module
+from sim.prove.evaluate import evaluate
+from sim.prove.golden import golden_text
+from sim.prove.netlist import read
+from sim.prove.sums import normalize
+from sim.prove.terms import Dag
 from sim.replay import load_failure, play, save_failure
 from sim.vectors import CLEAR, ENABLE, RESET, VALID
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The process that proves one kernel: ``python -m sim.prove_worker JOB RESULT STAGE``.
+"""The process that proves one kernel: ``python -m sim.prove.worker JOB RESULT STAGE``.
 
 It is a process of its own so that a solver that runs over can be ended.  The CPU limit is set by
 the process itself, in the kernel's accounting, so load on the machine does not change a verdict.
@@ -17,15 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from hwquant.errors import HwquantError
+from sim.kernels import Design, Kernel
 
-from .kernels import Design, Kernel
-from .prove_invariant import guess
-from .prove_netlist import Netlist, read
-from .prove_products import Products
-from .prove_simulate import Row, simulate
-from .prove_solver import satisfy
-from .prove_step import Induction, Refused
-from .prove_trace import explain, from_product, from_state
+from .invariant import guess
+from .netlist import Netlist, read
+from .products import Products
+from .simulate import Row, simulate
+from .solver import satisfy
+from .step import Induction, Refused
+from .trace import explain, from_product, from_state
 
 __all__ = ["prove_kernel"]
 

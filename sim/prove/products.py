@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hwquant.mac import product_range
+from sim.kernels import Kernel
 
-from .kernels import Kernel
-from .prove_eval import evaluate
-from .prove_invariant import product_at
-from .prove_netlist import Netlist
-from .prove_terms import Dag
+from .evaluate import evaluate
+from .invariant import product_at
+from .netlist import Netlist
+from .terms import Dag
 
 __all__ = ["Cut", "Products"]
 

@@ -14,10 +14,10 @@ from typing import Final
 
 from hw import yosys
 from hwquant.errors import ToolError
+from sim.kernels import Design, Kernel
 
 from .golden import GOLDEN, MITER, golden_text, miter_text
-from .kernels import Design, Kernel
-from .prove_terms import Dag, parse_functions
+from .terms import Dag, parse_functions
 
 __all__ = ["Netlist", "miter_script", "miter_sources", "read"]
 

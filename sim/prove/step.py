@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One-step induction of a kernel against its golden model.
 
-The invariant is a set of guesses (see ``prove_invariant``) and: every stage with a beat holds
+The invariant is a set of guesses (see ``invariant``) and: every stage with a beat holds
 codes that have values.  Proved are, each for all states and inputs:
 
 - base: behind a cycle of reset the invariant holds, whatever the registers held;
@@ -18,13 +18,13 @@ from dataclasses import dataclass, field
 from itertools import product as combinations
 
 from hwquant.errors import HwquantError
+from sim.kernels import Kernel
 
-from .kernels import Kernel
-from .prove_invariant import Guess, conditions, flags
-from .prove_netlist import Netlist
-from .prove_products import Products
-from .prove_solver import satisfy
-from .prove_sums import normalize
+from .invariant import Guess, conditions, flags
+from .netlist import Netlist
+from .products import Products
+from .solver import satisfy
+from .sums import normalize
 
 __all__ = ["Induction", "Refused"]
 
