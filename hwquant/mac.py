@@ -113,8 +113,11 @@ class MacSpec:
         """Return the exact products, elementwise with broadcasting; int64 or Python integers."""
         w, a = codec_np.decode(self.weight, weight_codes), codec_np.decode(self.act, act_codes)
         dtype = codec_np.integer_dtype(max(map(abs, product_range(self.weight, self.act))))
-        # One code of a wide format decodes to a plain Python integer, not to an array.
-        product: NDArray[Any] = np.asarray(np.asarray(w, dtype) * np.asarray(a, dtype))
+        # One code of a wide format decodes to a plain Python integer, not to an array; and only
+        # astype makes Python integers of numpy's, which cannot be multiplied by wide ones.
+        left: NDArray[Any] = np.asarray(w).astype(dtype)
+        right: NDArray[Any] = np.asarray(a).astype(dtype)
+        product: NDArray[Any] = np.asarray(left * right, dtype)
         return product
 
     def accumulate(self, weight_codes: ArrayLike, act_codes: ArrayLike) -> NDArray[Any]:

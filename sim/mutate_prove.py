@@ -5,9 +5,11 @@ Registers are cut open: from equal registers and equal inputs both must give equ
 equal next registers.  Two machines with the same step function are the same machine, whatever
 their registers hold at first, so this one step is a proof for all time.
 
-Where a format has codes without a value, the inputs are legal codes, and so are the operand
-registers while they are marked valid.  That this lasts is proved in the same step; it holds from
-the first reset on.  Such a proof says that it is under this constraint.
+Two facts narrow the registers' contents where the step alone is no proof.  Codes without a value
+are never applied, so the inputs are legal codes, and so are the operand registers while they are
+marked valid.  And an accumulator that clamps sums of products of which none is negative is never
+negative, nor is its result.  That this lasts is proved in the same step; it holds from the first
+reset on, for the result from the first one on.  Such a proof says that it is under this constraint.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from typing import Any, Final
 from hw import yosys
 from hwquant.errors import ToolError
 from hwquant.formats import Format
-from hwquant.mac import MacSpec
+from hwquant.mac import MacSpec, Overflow, product_range
 
 from .mutants import Mutant, Mutated, prepare
 
@@ -30,10 +32,20 @@ __all__ = ["Proof", "prove"]
 
 TIMEOUT_S: Final = 60
 LEGAL: Final = "legal codes only"
+POSITIVE: Final = "the accumulator is never negative"
 
 _KEEPS_STATE: Final = re.compile(r"\$_?(a?l?dff|s?dff|dlatch|adlatch|sr|mem|ff)", re.IGNORECASE)
 
 Module = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Limit:
+    """A condition on inputs and registers: ``assumed`` before the step, ``kept`` behind it."""
+
+    name: str
+    assumed: str
+    kept: str
 
 
 @dataclass(frozen=True)
@@ -80,24 +92,23 @@ def prove(mutated: Mutated, mutants: Sequence[Mutant]) -> dict[int, Proof]:
             cut.append(mutant)
         else:
             proofs[mutant.index] = Proof("different", example={"clock": "not the kernel's"})
-    free = ("1'b1", "1'b1")
-    constraint = _constraint(gold, mutated.kernel.spec)
-    for under, limits in (("", free), (LEGAL, constraint)):
-        # A proof without a constraint says more, so the constraint waits for those that need it.
-        if limits is not None:
-            proofs |= _solve(design, cut, limits, under)
-            cut = [mutant for mutant in cut if not proofs[mutant.index].equivalent]
+    limits = _limits(gold, mutated.kernel.spec)
+    # A proof without a constraint says more, so the constraint waits for those that need it.
+    for part in ([], limits) if limits else ([],):
+        proofs |= _solve(design, cut, part)
+        cut = [mutant for mutant in cut if not proofs[mutant.index].equivalent]
     return proofs
 
 
 def _solve(
-    design: dict[str, Any], mutants: Sequence[Mutant], limits: tuple[str, str], under: str
+    design: dict[str, Any], mutants: Sequence[Mutant], limits: Sequence[_Limit]
 ) -> dict[int, Proof]:
-    """Return the solver's verdicts on cut netlists, with legality assumed and kept as given."""
+    """Return the solver's verdicts on cut netlists, under the limits on inputs and registers."""
     if not mutants:
         return {}
     gold = design["modules"]["gold"]
-    text = "".join(_miter(f"gate_{mutant.index}", gold, *limits) for mutant in mutants)
+    text = "".join(_miter(f"gate_{mutant.index}", gold, limits) for mutant in mutants)
+    under = ", ".join(limit.name for limit in limits)
     script = ["read_json cut.json", "read_verilog -sv miter.sv", "design -save all"]
     for mutant in mutants:
         script += [
@@ -190,17 +201,30 @@ def _register(module: Module, name: str) -> str:
     return found.pop()
 
 
-def _constraint(gold: Module, spec: MacSpec) -> tuple[str, str] | None:
-    """Return what a proof for legal codes assumes, and what must hold after the step.
+def _limits(gold: Module, spec: MacSpec) -> list[_Limit]:
+    """Return what holds in this kernel from the first reset on, and may be needed in a proof.
 
-    None where every code has a value.
+    Reset clears the accumulator but not the result, of which nothing is promised before the first.
     """
+    found = []
+    if any(_illegal(fmt) for fmt in (spec.weight, spec.act)):
+        found.append(_legal_codes(gold, spec))
+    if spec.overflow is Overflow.SATURATE and product_range(spec.weight, spec.act)[0] >= 0:
+        top = spec.accumulator.width - 1
+        numbers = [_register(gold, name) for name in ("acc_q", "acc_o")]
+        before, behind = (
+            " & ".join(f"~{side}{number}[{top}]" for number in numbers) for side in ("q", "gold_d")
+        )
+        found.append(_Limit(POSITIVE, before, behind))
+    return found
+
+
+def _legal_codes(gold: Module, spec: MacSpec) -> _Limit:
+    """Return that inputs, and operand registers while valid, hold codes with a value."""
     operands = [
         (name, fmt.bits, _illegal(fmt))
         for name, fmt in (("weight", spec.weight), ("act", spec.act))
     ]
-    if not any(illegal for _, _, illegal in operands):
-        return None
     valid = _register(gold, "valid_q")
     numbers = {name: _register(gold, f"{name}_q") for name, *_ in operands}
 
@@ -217,11 +241,16 @@ def _constraint(gold: Module, spec: MacSpec) -> tuple[str, str] | None:
         return f"(~{side}{valid} | ({' & '.join(parts)}))"
 
     inputs = [legal(f"{name}_i", bits, bad) for name, bits, bad in operands]
-    return " & ".join([*inputs, registers("q")]), registers("gold_d")
+    return _Limit(LEGAL, " & ".join([*inputs, registers("q")]), registers("gold_d"))
 
 
-def _miter(gate: str, gold: Module, assumed: str, kept: str) -> str:
-    """Return a module whose ``trigger`` is 1 where ``gate`` and the original differ."""
+def _miter(gate: str, gold: Module, limits: Sequence[_Limit]) -> str:
+    """Return a module whose ``trigger`` is 1 where ``gate`` and the original differ.
+
+    It is 1 as well where the step leaves the limits that it starts in.
+    """
+    assumed = " & ".join(["1'b1", *(limit.assumed for limit in limits)])
+    kept = " & ".join(["1'b1", *(limit.kept for limit in limits)])
     inputs: list[tuple[str, int]] = []
     outputs: list[tuple[str, int]] = []
     for name, port in gold["ports"].items():

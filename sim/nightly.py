@@ -27,7 +27,7 @@ from hwquant.errors import HwquantError
 from hwquant.progress import note
 
 from . import toolchain
-from .prove_solver import identity as solver
+from .prove.solver import identity as solver
 
 __all__ = ["Finding", "Stage", "Summary", "Task", "run"]
 

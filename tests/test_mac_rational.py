@@ -164,6 +164,17 @@ def test_every_product_of_codes(weight, act):
         assert [int(p) * unit for p in ours[i]] == [w[x] * a[y] for y in columns.tolist()]
 
 
+@pytest.mark.parametrize(("weight", "act"), [("int8", "e7m0"), ("e7m0", "e7m0"), ("int4", "int4")])
+def test_products_of_single_codes_equal_those_of_arrays(weight, act):
+    """Also where a product needs more than 64 bits."""
+    w, a = definition(weight), definition(act)
+    spec, unit = MacSpec(weight, act), step(weight) * step(act)
+    for x, y in [(max(w), max(a)), (min(w), max(a)), (sorted(w)[24 % len(w)], sorted(a)[-1])]:
+        single = spec.products(x, y)
+        assert int(single) * unit == w[x] * a[y]
+        assert int(single) == int(spec.products([x], [y])[0]) == int(spec.dot([x], [y]))
+
+
 def test_the_exact_width_is_the_least_that_holds_the_extremes():
     for weight, act, length in product(OTHER, ("int8", "ue2m2", "e4m3fn"), (1, 7, 256)):
         w, a = definition(weight).values(), definition(act).values()

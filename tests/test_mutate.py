@@ -18,7 +18,7 @@ from sim.kernels import Design
 from sim.mutants import mutate_design
 from sim.mutate_command import mutate as command
 from sim.mutate_kernels import CAMPAIGN, blocks, kernel
-from sim.mutate_prove import LEGAL, prove
+from sim.mutate_prove import LEGAL, POSITIVE, prove
 
 pytestmark = [pytest.mark.sim, pytest.mark.synth]
 
@@ -104,6 +104,16 @@ def test_an_equivalence_that_needs_legal_codes_says_so():
     (proof,) = prove(replace(mutated, kernel=wide), [mutant]).values()
     assert (proof.verdict, proof.under) == ("different", "")
     assert set(proof.example["q0"] + proof.example["q1"]) <= {"0", "1"}
+
+
+def test_an_accumulator_of_unsigned_products_is_never_negative():
+    design = design_of_spec(MacSpec("uint3", "uint2", 1, 64, 9, "saturate"))
+    mutated = mutate_design(design, count=10_000, seed=1, blocks=["hq_acc"])
+    killed = gate.run_mutants(mutated, seed=1, steps=STEPS)
+    left = [mutant for mutant in mutated.mutants if mutant.index not in killed]
+    proofs = prove(mutated, left)
+    assert {proof.verdict for proof in proofs.values()} == {"equivalent"}
+    assert {proof.under for proof in proofs.values()} == {"", POSITIVE}
 
 
 def test_the_prover_tells_killed_mutants_from_the_original(accumulator):

@@ -18,15 +18,15 @@ from hw.generate import generate
 from hwquant import codec
 from hwquant.errors import InputError, ToolError
 from hwquant.mac import MacSpec
-from sim import prove as prove_module
 from sim.designs import design_of_spec
-from sim.golden import golden_text
 from sim.kernels import Control, Design, Kernel
 from sim.prove import STYLES, prove, prove_designs
-from sim.prove_eval import evaluate
-from sim.prove_netlist import read
-from sim.prove_sums import normalize
-from sim.prove_terms import Dag
+from sim.prove import engine as prove_module
+from sim.prove.evaluate import evaluate
+from sim.prove.golden import golden_text
+from sim.prove.netlist import read
+from sim.prove.sums import normalize
+from sim.prove.terms import Dag
 from sim.replay import load_failure, play, save_failure
 from sim.vectors import CLEAR, ENABLE, RESET, VALID
 
@@ -39,6 +39,7 @@ PROVED = [
     MacSpec("int4n", "ue2m2", 3, 64, 7, "saturate"),  # narrower than a product
     MacSpec("e4m3fn", "e5m2ieee", 2, 64, 62, "saturate"),  # codes without a value
     MacSpec("uint8", "int4", 7, 64, "auto", "wrap"),
+    MacSpec("e4m3", "int4", 1, 64, 1024, "wrap"),  # the widest accumulator
 ]
 
 ACC = "hq_acc.sv"
@@ -199,14 +200,32 @@ def test_a_verdict_is_cached_by_content(private_cache, monkeypatch):
         (HELD, HELD.replace("posedge", "negedge")),
         (HELD, "wire other = clk_i & en_i;\n  " + HELD.replace("clk_i", "other")),
         (f"{HELD} <= acc_d;\n  end", "always_latch if (en_i && valid_i) acc_o = acc_d;"),
+        (
+            f"always_ff @(posedge clk_i) begin\n    {CLEARS}",
+            "always_ff @(posedge clk_i or posedge rst_i) begin\n    if (rst_i) acc_q <= '0;",
+        ),
         ("module hq_acc", "module hq_acc_gone"),
     ],
-    ids=["falling edge", "second clock", "latch", "no module"],
+    ids=["falling edge", "second clock", "latch", "asynchronous reset", "no module"],
 )
 def test_rtl_that_a_step_does_not_describe_is_an_error_not_a_pass(right, wrong, private_cache):
     assert private_cache
     with pytest.raises(ToolError):
         prove_designs([edited(MacSpec("int3", "int3", 1, 64, 9), ACC, right, wrong)])
+
+
+def test_an_output_that_follows_an_input_at_once_is_not_proved(private_cache):
+    assert private_cache
+    right, wrong = "output logic valid_o", "output logic shown_o"
+    design = edited(MacSpec("int3", "int3", 1, 64, 9), ACC, right, wrong)
+    text = design.sources[ACC].replace("valid_o <=", "shown_o <=")
+    mac = design.sources["hq_mac.sv"]
+    mac = mac.replace("    .valid_o(valid_o),", "    .shown_o(shown),")
+    mac = mac.replace(
+        "  logic valid_q;", "  logic valid_q, shown;\n  assign valid_o = shown & ~rst_i;"
+    )
+    follows = Design(design.kernels, {**design.sources, ACC: text, "hq_mac.sv": mac})
+    assert prove_designs([follows]).proofs[0].status == "refuted"
 
 
 def test_a_kernel_with_other_ports_is_refused():

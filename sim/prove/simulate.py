@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from hwquant.formats import Format
 from hwquant.mac import MacSpec
+from sim.kernels import Kernel
+from sim.vectors import CLEAR, ENABLE, RESET, VALID
 
-from .kernels import Kernel
-from .prove_eval import Values, evaluate, to_values
-from .prove_netlist import Netlist
-from .vectors import CLEAR, ENABLE, RESET, VALID
+from .evaluate import Values, evaluate, to_values
+from .netlist import Netlist
 
 __all__ = ["Row", "Samples", "random_codes", "run_rows", "simulate"]
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The process that proves one kernel: ``python -m sim.prove_worker JOB RESULT STAGE``.
+"""The process that proves one kernel: ``python -m sim.prove.worker JOB RESULT STAGE``.
 
 It is a process of its own so that a solver that runs over can be ended.  The CPU limit is set by
 the process itself, in the kernel's accounting, so load on the machine does not change a verdict.
@@ -17,15 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from hwquant.errors import HwquantError
+from sim.kernels import Design, Kernel
 
-from .kernels import Design, Kernel
-from .prove_invariant import guess
-from .prove_netlist import Netlist, read
-from .prove_products import Products
-from .prove_simulate import Row, simulate
-from .prove_solver import satisfy
-from .prove_step import Induction, Refused
-from .prove_trace import explain, from_product, from_state
+from .invariant import guess
+from .netlist import Netlist, read
+from .products import Products
+from .simulate import Row, simulate
+from .solver import satisfy
+from .step import Induction, Refused
+from .trace import explain, from_product, from_state
 
 __all__ = ["prove_kernel"]
 
@@ -85,8 +85,11 @@ def prove_kernel(
 
 def _refuted(netlist: Netlist, kernel: Kernel, rows: tuple[Row, ...]) -> dict[str, Any]:
     failure = explain(netlist, kernel, rows)
-    if failure is None:  # the start of the registers decides, and no stimulus can set it
-        detail = "a reset does not bring every start of the registers to the same result"
+    if failure is None:
+        detail = (
+            "the outputs depend on what the registers held before a reset, on an undefined value, "
+            "or on the inputs of the same cycle"
+        )
         return {"status": "refuted", "detail": detail}
     return {"status": "refuted", "detail": "", "failure": failure.to_json()}
 
@@ -127,6 +130,7 @@ def _wrong_pair(netlist: Netlist, kernel: Kernel, lemma: tuple[int, int]) -> lis
 
 def main(job_file: str, result_file: str, stage_file: str) -> None:
     """Read the job, limit this process, prove, write the result."""
+    sys.setrecursionlimit(100_000)  # Yosys nests a sign extension one level a bit
     job = json.loads(Path(job_file).read_text())
     seconds = max(math.ceil(job["timeout"]), 1)
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))

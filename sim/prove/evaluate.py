@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from hwquant.errors import ToolError
 
-from .prove_terms import Dag
+from .terms import Dag
 
 __all__ = ["Values", "evaluate", "to_values"]
 

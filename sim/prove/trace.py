@@ -15,11 +15,13 @@ import numpy as np
 
 from hwquant import codec
 from hwquant.mac import MacSpec, Overflow
+from sim.kernels import Kernel
+from sim.report import Failure
+from sim.vectors import CLEAR, ENABLE, RESET, VALID
 
-from .kernels import Kernel
-from .prove_eval import evaluate
-from .prove_netlist import Netlist
-from .prove_simulate import (
+from .evaluate import evaluate
+from .netlist import Netlist
+from .simulate import (
     Row,
     Stimulus,
     inputs_of,
@@ -27,8 +29,6 @@ from .prove_simulate import (
     random_state,
     run_rows,
 )
-from .report import Failure
-from .vectors import CLEAR, ENABLE, RESET, VALID
 
 __all__ = ["explain", "from_product", "from_state"]
 

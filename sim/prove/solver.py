@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from hwquant.errors import ToolError
 
-from .prove_terms import Dag
+from .terms import Dag
 
 __all__ = ["identity", "require", "satisfy"]
 

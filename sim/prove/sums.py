@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 from hwquant.fixed import signed_bits
 
-from .prove_terms import Dag
+from .terms import Dag
 
 __all__ = ["Linear", "normalize"]
 

@@ -3,7 +3,7 @@
 
 A guess says: while a condition of the golden model holds (always, or a stage holds a beat), some
 bits of a register equal some bits of a golden word.  Guesses are only candidates: the induction
-in ``prove_step`` keeps those that it proves.  No name inside the kernel is used.
+in ``step`` keeps those that it proves.  No name inside the kernel is used.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .kernels import Kernel
-from .prove_eval import Values, evaluate
-from .prove_netlist import Netlist
-from .prove_simulate import Samples
+from sim.kernels import Kernel
+
+from .evaluate import Values, evaluate
+from .netlist import Netlist
+from .simulate import Samples
 
 __all__ = ["Guess", "conditions", "flags", "golden_words", "guess", "product_at"]
 

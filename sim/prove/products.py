@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hwquant.mac import product_range
+from sim.kernels import Kernel
 
-from .kernels import Kernel
-from .prove_eval import evaluate
-from .prove_invariant import product_at
-from .prove_netlist import Netlist
-from .prove_terms import Dag
+from .evaluate import evaluate
+from .invariant import product_at
+from .netlist import Netlist
+from .terms import Dag
 
 __all__ = ["Cut", "Products"]
 
@@ -57,43 +57,48 @@ class Products:
         pairs = np.array([(w, a) for w in spec.weight.codes for a in spec.act.codes], np.uint64)
         order = np.random.default_rng(0).permutation(len(pairs))
         self._pairs = pairs[order]  # a prefix is a random sample
+        # No case of the proof fixes a code, so these terms are the same in all of them.
+        self._golden = {
+            (stage, lane): product_at(self.netlist, self.kernel, stage, lane)
+            for stage in range(self.kernel.latency)
+            for lane in range(spec.lanes)
+        }
 
     def cut(self, goals: Iterable[int], case: dict[int, int], given: Collection[int]) -> Cut:
         """Return what may be replaced in ``goals``, terms in which ``case`` was substituted.
 
         A stage is cut only where the hypotheses ``given`` say that its codes have values.
         """
-        dag, listed = self.netlist.dag, list(goals)
-        cone = dag.cone(listed)
+        dag = self.netlist.dag
+        cone = dag.cone(goals)
         present = set(cone)
-        support = _supports(dag, cone)
+        supports = _supports(dag, cone)
+        by_support: dict[int, list[int]] = {}
+        for term in cone:
+            if dag.widths[term] and supports[term]:
+                by_support.setdefault(supports[term], []).append(term)
         replaced: dict[int, int] = {}
         ranges: dict[int, tuple[int, int]] = {}
-        for stage in range(self.kernel.latency):
+        for (stage, lane), (product, neg) in self._golden.items():
             legal = dag.as_bool(self.netlist.golden(f"legal_{stage}"))
             legal = dag.rebuild([legal], case)[legal]
-            if not dag.is_true(legal) and legal not in given:
+            if product not in present or not (dag.is_true(legal) or legal in given):
                 continue
-            for lane in range(self.kernel.spec.lanes):
-                codes = tuple(
-                    self.netlist.golden(f"{port}_{stage}_{lane}") for port in ("weight", "act")
-                )
-                new = dag.rebuild(product_at(self.netlist, self.kernel, stage, lane), case)
-                product, neg = (new[t] for t in product_at(self.netlist, self.kernel, stage, lane))
-                if product not in present or dag.nodes[product][0] == "constant":
-                    continue
-                mine = support.get(product, 0)
-                terms = [
-                    t
-                    for t in cone
-                    if dag.widths[t] and support[t] and support[t] | mine == mine and t != product
-                ]
-                found = self._matching(terms, product, neg, codes)
-                free = dag.variable(f"product_{stage}_{lane}", dag.widths[product])
-                for term, kind in found.items():
-                    replaced[term] = _target(dag, free, neg, kind, dag.widths[term])
-                replaced[product] = free
-                ranges[free] = product_range(self.kernel.spec.weight, self.kernel.spec.act)
+            codes = tuple(
+                self.netlist.golden(f"{port}_{stage}_{lane}") for port in ("weight", "act")
+            )
+            parts = [supports[code] for code in codes if code in present]
+            terms = [
+                term
+                for mask in dict.fromkeys((*parts, sum(parts)))
+                for term in by_support.get(mask, [])
+                if term != product
+            ]
+            free = dag.variable(f"product_{stage}_{lane}", dag.widths[product])
+            for term, kind in self._matching(terms, product, neg, codes).items():
+                replaced[term] = _target(dag, free, neg, kind, dag.widths[term])
+            replaced[product] = free
+            ranges[free] = product_range(self.kernel.spec.weight, self.kernel.spec.act)
         return Cut(replaced, ranges)
 
     def _matching(

@@ -14,10 +14,10 @@ from typing import Final
 
 from hw import yosys
 from hwquant.errors import ToolError
+from sim.kernels import Design, Kernel
 
 from .golden import GOLDEN, MITER, golden_text, miter_text
-from .kernels import Design, Kernel
-from .prove_terms import Dag, parse_functions
+from .terms import Dag, parse_functions
 
 __all__ = ["Netlist", "miter_script", "miter_sources", "read"]
 
@@ -69,6 +69,7 @@ def miter_script(names: list[str]) -> str:
             "memory_map",
             "opt_clean",
             "dffunmap",
+            "setundef -undriven -anyseq",
             "select -assert-none t:$dff r:CLK_POLARITY=1'1 %d",
             "select -assert-none t:$dff w:clk_i %co1:+$dff[CLK] %d",
             f"write_smt2 -stbv -wires {RESULT}",

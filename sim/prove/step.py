@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One-step induction of a kernel against its golden model.
 
-The invariant is a set of guesses (see ``prove_invariant``) and: every stage with a beat holds
+The invariant is a set of guesses (see ``invariant``) and: every stage with a beat holds
 codes that have values.  Proved are, each for all states and inputs:
 
 - base: behind a cycle of reset the invariant holds, whatever the registers held;
@@ -18,13 +18,13 @@ from dataclasses import dataclass, field
 from itertools import product as combinations
 
 from hwquant.errors import HwquantError
+from sim.kernels import Kernel
 
-from .kernels import Kernel
-from .prove_invariant import Guess, conditions, flags
-from .prove_netlist import Netlist
-from .prove_products import Products
-from .prove_solver import satisfy
-from .prove_sums import normalize
+from .invariant import Guess, conditions, flags
+from .netlist import Netlist
+from .products import Products
+from .solver import satisfy
+from .sums import normalize
 
 __all__ = ["Induction", "Refused"]
 
@@ -93,7 +93,7 @@ class Induction:
         now = {guess: self._implication(guess) for guess in guesses}
         legal = self._legal()
         after = dag.rebuild([*now.values(), *legal[1:]], self.netlist.registers)
-        for name, case, hypotheses in self._cases(guesses, now, legal):
+        for name, case, hypotheses in self._cases(guesses, now, legal, outputs=False):
             goals = {after[term]: guess for guess, term in now.items()}
             new = dag.rebuild([*goals, *(after[t] for t in legal[1:])], case)
             for goal, guess in goals.items():
@@ -114,7 +114,7 @@ class Induction:
         silent = dag.make("not", (dag.make("or", tuple(shown)),))
         goals = {"valid_o": valid, "acc_o": dag.make("or", (silent, same))}
         now = {guess: self._implication(guess) for guess in guesses}
-        for name, case, hypotheses in self._cases(guesses, now, self._legal(), reset=False):
+        for name, case, hypotheses in self._cases(guesses, now, self._legal(), outputs=True):
             new = dag.rebuild(goals.values(), case)
             for port, goal in goals.items():
                 refused = self._fails(f"{name}: {port}", new[goal], hypotheses, case)
@@ -126,30 +126,34 @@ class Induction:
         return f"{self.netlist.names[guess.register]}[{guess.high}:{guess.low}]"
 
     def _cases(
-        self, guesses: list[Guess], now: dict[Guess, int], legal: list[int], *, reset: bool = True
+        self, guesses: list[Guess], now: dict[Guess, int], legal: list[int], *, outputs: bool
     ) -> Iterator[Case]:
         """Yield the cases that together are every state and input.
 
-        Behind reset nothing is known.  Else enable and the valid bits are fixed, which turns
-        conditional equalities into substitutions.
+        Nothing is known of a state that a reset ends.  Else enable and the valid bits are fixed,
+        which turns conditional equalities into substitutions.  With ``outputs`` the state of the
+        invariant may see any input, a reset too.
         """
         dag, inputs = self.netlist.dag, self.netlist.inputs
         zero, one = dag.constant(0, 1), dag.constant(1, 1)
-        if reset:
+        if not outputs:
             yield "reset", {inputs["rst_i"]: one}, ()
         split = [self.netlist.golden(flag) for flag in flags(self.kernel)]
         split.append(inputs["valid_i"])
         when = conditions(self.netlist, self.kernel)
-        for enabled, *bits in combinations((0, 1), repeat=1 + len(split)):
-            fixed = {inputs["rst_i"]: zero, inputs["en_i"]: one if enabled else zero}
+        for enabled, resets, *bits in combinations((0, 1), repeat=2 + len(split)):
+            if resets and not outputs:
+                continue
+            controls = {inputs["en_i"]: enabled, inputs["rst_i"]: resets}
+            fixed = {port: one if bit else zero for port, bit in controls.items()}
             fixed |= {flag: one if bit else zero for flag, bit in zip(split, bits, strict=True)}
             holds = {c for c, bit in zip(when, (1, *bits[:-1]), strict=True) if bit}
             case = fixed | self._equalities([g for g in guesses if g.condition in holds], fixed)
             new = dag.rebuild([*now.values(), *legal], case)
             hypotheses = [new[term] for term in (*now.values(), *legal)]
-            if not enabled:  # the inputs are not taken, so their codes need no values
+            if resets or not enabled:  # the inputs are not taken, so their codes need no values
                 hypotheses.remove(new[legal[0]])
-            name = f"en={enabled} valid={bits[-1]}{''.join(map(str, bits[:-1]))}"
+            name = f"en={enabled} rst={resets} valid={bits[-1]}{''.join(map(str, bits[:-1]))}"
             yield name, case, tuple(t for t in hypotheses if not dag.is_true(t))
 
     def _equalities(self, guesses: list[Guess], fixed: dict[int, int]) -> dict[int, int]:

@@ -27,13 +27,13 @@ from hwquant import atomic, cache
 from hwquant.errors import CacheError, InputError, ToolError
 from hwquant.mac import MacSpec
 from hwquant.progress import note, track
+from sim.designs import design_of_spec, design_of_target
+from sim.engine import Target
+from sim.kernels import LIBRARY, Design, Kernel
+from sim.report import Failure, MismatchError
 
-from . import prove_solver
-from .designs import design_of_spec, design_of_target
-from .engine import Target
-from .kernels import LIBRARY, Design, Kernel
-from .prove_netlist import miter_script, miter_sources
-from .report import Failure, MismatchError
+from . import solver
+from .netlist import miter_script, miter_sources
 
 __all__ = ["STYLES", "Proof", "ProofReport", "prove", "prove_designs"]
 
@@ -211,7 +211,7 @@ def prove_designs(
                 f"{kernel.label} has other ports than the library's kernels (reset, enable, valid, "
                 "clear, results that stay); prove takes those only, verify takes it as it is"
             )
-    tools = f"Yosys {yosys.yosys_version()}, {prove_solver.identity()}"
+    tools = f"Yosys {yosys.yosys_version()}, {solver.identity()}"
     start = time.monotonic()
     work = [(design, kernel) for design in designs for kernel in design.kernels]
     workers = max(min(jobs or os.cpu_count() or 1, len(work)), 1)
@@ -235,7 +235,7 @@ def _key(design: Design, kernel: Kernel, tools: str, *, products: bool) -> str:
     """Hash everything a verdict depends on: both sides, the script, the prover, the tools."""
     sources = miter_sources(design, kernel)
     here = Path(__file__).parent
-    prover = {path.name: cache.file_hash(path) for path in sorted(here.glob("prove*.py"))}
+    prover = {path.name: cache.file_hash(path) for path in sorted(here.glob("*.py"))}
     return cache.content_key(
         sources, miter_script(list(sources)), kernel.to_json(), prover, tools, products
     )
@@ -281,7 +281,7 @@ def _run(design: Design, kernel: Kernel, *, timeout: float, products: bool) -> d
         job, result, stage = (Path(name) / file for file in ("job", "result", "stage"))
         record = {"sources": dict(design.sources), "kernel": kernel.to_json()}
         job.write_text(json.dumps(record | {"timeout": timeout, "products": products}))
-        command = [sys.executable, "-m", "sim.prove_worker", str(job), str(result), str(stage)]
+        command = [sys.executable, "-m", "sim.prove.worker", str(job), str(result), str(stage)]
         with subprocess.Popen(
             command,
             stdout=subprocess.DEVNULL,

@@ -21,8 +21,7 @@ from hwquant import codec
 from hwquant.fixed import signed_bits
 from hwquant.formats import Format, Integer
 from hwquant.mac import Overflow, product_range
-
-from .kernels import Kernel
+from sim.kernels import Kernel
 
 __all__ = ["GOLDEN", "MITER", "golden_product_bits", "golden_text", "miter_text"]
 

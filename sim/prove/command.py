@@ -14,7 +14,7 @@ from hwquant.errors import InputError
 from hwquant.progress import note
 
 if TYPE_CHECKING:
-    from .prove import ProofReport
+    from .engine import ProofReport
 
 __all__ = ["prove"]
 
@@ -68,8 +68,8 @@ def prove(
         raise InputError("--weight and --act go together")
     if folder is not None or all_styles:
         _refuse_options(ctx, str(folder) if folder is not None else "--all-styles")
-    from .prove import STYLES
-    from .prove import prove as run
+    from .engine import STYLES
+    from .engine import prove as run
 
     targets: list[Any] = list(STYLES)
     if folder is not None:
@@ -95,7 +95,7 @@ def _refuse_options(ctx: click.Context, target: str) -> None:
 
 def _kernels_in(folder: Path) -> list[Any]:
     """Return the kernel of a folder, or all of a network's."""
-    from .commands import kernels_in
+    from sim.commands import kernels_in
 
     if not folder.exists():
         raise InputError(f"{folder} does not exist; give a folder written by hwquant rtl")
@@ -116,7 +116,7 @@ def _tell(report: ProofReport, folder: Path | None, save: Path | None) -> None:
             note(proof.describe())
     failures = [proof.failure for proof in report.proofs if proof.failure is not None]
     if failures:
-        from .replay import save_failure
+        from sim.replay import save_failure
 
         path = save_failure(failures[0], save)
         where = f"{folder} " if folder is not None else ""
