@@ -263,3 +263,44 @@ def test_a_carry8_counts_as_two_carry4():
     ports = {"S": select, "DI": data, "O": out, "CO": ["x"] * 8, "CI": ["0"], "CI_TOP": ["0"]}
     found = count(("CARRY8", ports), outputs=set(out))
     assert (found.lut_sites, found.carry) == (8, 2)
+
+
+def ternary(*readers, sums=(40, 41, 42, 43)):
+    """Return a ternary adder of three bits: O5 of each LUT feeds the next one and its DI pin.
+
+    ``readers`` are more cells; the sums go to a flip-flop each.
+    """
+    below = [7, 50, 51]
+    sixes = [double(50 + i, 30 + i, 10 + i, 20 + i, 60 + i, below[i], 5, "1") for i in range(3)]
+    chain = carry([30, 31, 32, 52], [*below, "0"], list(sums), [70, 71, 72, 73])
+    return [*sixes, chain, *(flop(bit, 80 + i) for i, bit in enumerate(sums)), *readers]
+
+
+def flop(data, out):
+    return "FDRE", {"D": [data], "Q": [out], "C": [1], "CE": [2], "R": [3]}
+
+
+def test_a_registered_ternary_adder_costs_one_site_per_bit():
+    assert lut_sites(*ternary(), outputs={80}) == 4, "three bits and the position on top"
+    both = [flop(bit, 90 + i) for i, bit in enumerate((40, 41, 42))]
+    assert lut_sites(*ternary(*both), outputs={80}) == 4, "a slice has two flip-flops for a sum"
+
+
+@pytest.mark.parametrize(
+    "reader",
+    [
+        lut(99, 41, 1),  # the sum itself is needed elsewhere
+        lut(99, 71, 1),  # the carry is
+        ("FDRE", {"D": [1], "Q": [99], "C": [1], "CE": [41], "R": [3]}),
+    ],
+    ids=["sum", "carry", "enable"],
+)
+def test_a_ternary_position_with_another_output_pays_for_its_majority(reader):
+    alone = lut_sites(*ternary(), outputs={80}) + reader[0].startswith("LUT")
+    assert lut_sites(*ternary(reader), outputs={80, 99}) == alone + 1
+
+
+def test_an_unregistered_ternary_adder_pays_for_its_majorities():
+    sixes, chain = ternary()[:3], ternary()[3]
+    assert lut_sites(*sixes, chain, outputs={40, 41, 42, 43}) == 4 + 2, "the third drives S"
+    assert lut_sites(*ternary(flop(41, 98), flop(41, 99)), outputs={80}) == 5, "a third flip-flop"

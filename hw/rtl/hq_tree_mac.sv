@@ -62,6 +62,13 @@ module hq_tree_mac #(
     $error("hq_tree_mac: AccBits must be 2..1024");
   end
 
+  localparam int unsigned Needed = 32'(Count > 1) + 32'(Count > 3) + 32'(Count > 9) + 32'(Count > 27)
+        + 32'(Count > 81) + 32'(Count > 243) + 32'(Count > 729) + 32'(Count > 2187);  // log3, rounded up
+
+  if (Levels != Needed) begin : gen_bad_levels
+    $error("hq_tree_mac: Levels must be log3 of the operands in the tree, rounded up");
+  end
+
   logic [Lanes-1:0][WeightBits-1:0] weight_q;
   logic [Lanes-1:0][ActBits-1:0] act_q;
   logic [2*((Lanes+1)/2)-1:0][ProductBits-1:0] product;

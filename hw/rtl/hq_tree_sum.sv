@@ -30,20 +30,6 @@ module hq_tree_sum #(
     $error("hq_tree_sum: Count must be odd");
   end
 
-  // Levels of ternary adders for so many numbers.
-  function automatic int unsigned levels(input int unsigned numbers);
-    int unsigned reach;
-    int unsigned k;
-    levels = 0;
-    reach = 1;
-    for (k = 0; k < 8; k = k + 1) begin
-      if (reach < numbers) begin
-        levels = levels + 1;
-        reach = 3 * reach;
-      end
-    end
-  endfunction
-
   if (Count == 1) begin : gen_leaf
     logic unused_control;
     assign unused_control = clk_i ^ rst_i ^ en_i;
@@ -60,7 +46,13 @@ module hq_tree_sum #(
     localparam int unsigned WidthA = Width + $clog2(CountA);
     localparam int unsigned WidthB = Width + $clog2(CountB);
     localparam int unsigned WidthC = Width + $clog2(CountC);
-    localparam int unsigned Late = levels(CountA);
+    // Levels of ternary adders in each part: log3, rounded up.
+    localparam int unsigned LevelsA = 32'(CountA > 1) + 32'(CountA > 3) + 32'(CountA > 9) + 32'(CountA > 27)
+        + 32'(CountA > 81) + 32'(CountA > 243) + 32'(CountA > 729) + 32'(CountA > 2187);
+    localparam int unsigned LevelsB = 32'(CountB > 1) + 32'(CountB > 3) + 32'(CountB > 9) + 32'(CountB > 27)
+        + 32'(CountB > 81) + 32'(CountB > 243) + 32'(CountB > 729) + 32'(CountB > 2187);
+    localparam int unsigned LevelsC = 32'(CountC > 1) + 32'(CountC > 3) + 32'(CountC > 9) + 32'(CountC > 27)
+        + 32'(CountC > 81) + 32'(CountC > 243) + 32'(CountC > 729) + 32'(CountC > 2187);
     localparam logic [WidthA-1:0] Top = WidthA'(1) << (Width - 1);
 
     logic [WidthA-1:0] a;
@@ -119,7 +111,7 @@ module hq_tree_sum #(
     );
 
     hq_delay #(
-      .Stages(Late - levels(CountB)),
+      .Stages(LevelsA - LevelsB),
       .Width(WidthB + 1)
     ) u_delay_b (
       .clk_i(clk_i),
@@ -130,7 +122,7 @@ module hq_tree_sum #(
     );
 
     hq_delay #(
-      .Stages(Late - levels(CountC)),
+      .Stages(LevelsA - LevelsC),
       .Width(WidthC + 1)
     ) u_delay_c (
       .clk_i(clk_i),

@@ -112,10 +112,9 @@ def _refuse(spec: MacSpec) -> str | None:
     both = (spec.weight, spec.act)
     if spec.overflow is not Overflow.WRAP:
         return "its accumulator wraps and has no clamp"
-    small = sum(map(_magnitude_bits, both)) <= TABLE_INPUTS
-    if any(_twos(fmt) and fmt.bits == 2 for fmt in both) and not small:
-        if sum(map(_significand, both)) > TABLE_INPUTS:
-            return "int2 with a significand of more than 4 bits"
+    narrow = any(_twos(fmt) and fmt.bits == 2 for fmt in both)
+    if narrow and sum(map(_significand, both)) > TABLE_INPUTS:
+        return "int2 with a significand of more than 4 bits"
     if _product_bits(spec) > PRODUCT_BITS:
         return f"a product of {_product_bits(spec)} bits, allowed up to {PRODUCT_BITS}"
     return None
