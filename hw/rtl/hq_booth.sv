@@ -41,7 +41,7 @@ module hq_booth #(
   logic [ABits:0] digits;  // a zero on top for the last digit of an unsigned operand
   logic [Wide-1:0] value;
   logic [Wide-1:0] below;
-  logic [Wide-1:0] rest[Rows+1];  // what is not finished, before each row
+  logic [Rows:0][Wide-1:0] rest;  // what is not finished, before each row
 
   assign digits = {1'b0, a_i};
   assign value = {{Wide - BBits{BSigned && b_i[BBits-1]}}, b_i};
