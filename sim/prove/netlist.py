@@ -9,6 +9,7 @@ every state that a reset can start in.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -137,9 +138,42 @@ def _netlist(text: str) -> Netlist:
         for name, term in found.items()
         if name.startswith(f"{prefix}_n ")
     }
-    inputs = {
-        name: wires[name] for name in re.findall(r"^; yosys-smt2-input (\S+) ", text, re.MULTILINE)
-    }
-    free = set(leaves.values()) - set(registers) - set(inputs.values())
+    ports = re.findall(r"^; yosys-smt2-input (\S+) ", text, re.MULTILINE)
+    replaced = _ports_apart(dag, [wires[name] for name in ports])
+    new = dag.rebuild([*registers.values(), *wires.values()], replaced)
+    registers = {variable: new[term] for variable, term in registers.items()}
+    wires = {name: new[term] for name, term in wires.items()}
+    inputs = {name: wires[name] for name in ports}
+    free = (set(leaves.values()) | _variables(dag, replaced.values())) - set(registers)
+    free -= set(inputs.values()) | set(replaced)
     inputs |= {f"free {dag.nodes[v][1][0]}": v for v in free}
     return Netlist(dag, registers, names, inputs, wires)
+
+
+def _variables(dag: Dag, terms: Iterable[int]) -> set[int]:
+    return {part for term in terms for part in (dag.nodes[term][2] or (term,))}
+
+
+def _ports_apart(dag: Dag, ports: Sequence[int]) -> dict[int, int]:
+    """Return what replaces the variables of which a port is a slice: one variable per slice.
+
+    Yosys may keep ports that stand beside each other somewhere in the netlist as one vector.
+    """
+    slices: dict[int, set[tuple[int, int]]] = {}
+    for port in ports:
+        for part in dag.nodes[port][2] if dag.nodes[port][0] == "concat" else (port,):
+            operator, where, args = dag.nodes[part]
+            if operator == "extract" and dag.nodes[args[0]][0] == "variable":
+                slices.setdefault(args[0], set()).add((where[0], where[1]))
+    replaced = {}
+    for vector, taken in slices.items():
+        name, top, parts = dag.nodes[vector][1][0], dag.widths[vector] - 1, []
+        for high, low in sorted(taken, reverse=True):
+            if high < top:
+                parts.append(dag.variable(f"{name}_{high + 1}", top - high))
+            parts.append(dag.variable(f"{name}_{low}", high - low + 1))
+            top = low - 1
+        if top >= 0:
+            parts.append(dag.variable(f"{name}_0", top + 1))
+        replaced[vector] = dag.make("concat", tuple(parts))
+    return replaced
