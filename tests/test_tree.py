@@ -125,7 +125,9 @@ def test_wall_clean(style, tmp_path):
         MacSpec("int8", "e4m3", 9, 64),
         MacSpec("int8", "int8", 7),
     )
-    texts = {f"k{i}.sv": kernel_text(spec, f"k{i}", style) for i, spec in enumerate(SPECS + wide)}
+    texts = {
+        f"k{i}.sv": kernel_text(spec, f"k{i}", style) for i, spec in enumerate((*SPECS[::4], *wide))
+    }
     sources = {name: source_text(name) for name in STYLES[style].sources}
     models = cell_models(STYLES[style].primitives)
     for name, text in (sources | models | texts).items():
@@ -166,8 +168,7 @@ def test_illegal_parameters_stop_elaboration(name, tmp_path):
         (tmp_path / file).write_text(body)
     root = find().verilator_root
     done = subprocess.run(
-        [str(root / "bin" / "verilator"), "--lint-only", "-Wno-fatal", "--top-module", "kernel",
-         *sources],
+        [str(root / "bin" / "verilator"), "--lint-only", "--top-module", "kernel", *sources],
         cwd=tmp_path, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode

@@ -45,7 +45,8 @@ module hq_tree_mac #(
   localparam bit Twos = WeightTwos || ActTwos;
   localparam int unsigned FoldBits = ProductBits + (Twos ? 0 : 1);  // with a sign on top
   localparam int unsigned Width = Flip ? FoldBits + 1 : ProductBits;  // of an operand
-  localparam int unsigned Operands = Flip ? (Lanes + 1) / 2 : Lanes;
+  localparam int unsigned Pairs = (Lanes + 1) / 2;
+  localparam int unsigned Operands = Lanes < 1 ? 1 : Flip ? Pairs : Lanes;
   localparam bit Spare = Operands % 2 == 0;  // an operand goes straight to the accumulator
   localparam int unsigned Count = Spare ? Operands - 1 : Operands;
   localparam int unsigned SumBits = Width + $clog2(Count);
