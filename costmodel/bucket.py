@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The price of a bucket kernel in its parts: one MAC, and its share of the sequencer.
 
-Run ``python -m costmodel.bucket e4m3 e5m2`` for the table of docs/kernels_bucket.md.
+Run ``python -m costmodel.bucket e4m3 e5m2`` for the table of docs/kernels/bucket.md.
 """
 
 from __future__ import annotations

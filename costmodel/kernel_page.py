@@ -47,7 +47,7 @@ measures again.
 
 NOTES: Final = """A `bucket` kernel has one result per dot product and stands here with its RAM
 and with its share of the sequencer that 16 kernels have in common (one lane), or all of it (several
-lanes); see [bucket kernels](../kernels_bucket.md) for its cycles. MX-for-FPGA's multipliers were
+lanes); see [bucket kernels](bucket.md) for its cycles. MX-for-FPGA's multipliers were
 synthesized with an exact accumulator of the same width and counted once, with the same estimator.
 The bound is on the product alone: each different bit that depends on more than five inputs needs a
 site, and a site has two outputs. It is not tight.

@@ -2,7 +2,7 @@
 """Styles ``bucket*``: products are added to the bucket of their exponent, in distributed RAM.
 
 The result comes once per dot product, when the buckets are drained.  See ``hq_bucket_mac`` for
-the function and ``docs/kernels_bucket.md`` for the architecture.
+the function and ``docs/kernels/bucket.md`` for the architecture.
 """
 
 from __future__ import annotations
