@@ -149,7 +149,8 @@ def _leaving(netlist: Netlist, positions: Iterable[_Position]) -> set[Bit]:
                 continue
             for bit in bits:
                 readers.setdefault(bit, []).append(f"{role} {port}")
-    stays, spoilt = set(), set()
+    stays: set[Bit] = set()
+    spoilt: set[Bit] = set()
     for position in positions:
         sums, carries = (readers.get(net, []) for net in (position.sum, position.carry))
         free = len(sums) <= MAX_REGISTERS and set(sums) <= {"ff D"} and set(carries) <= {"carry CI"}
