@@ -105,6 +105,10 @@ class OutputMonitor:
             return None
         return int(self._dut.acc_o.value.to_signed())
 
+    def shown(self) -> int | None:
+        """Return the accumulator at this clock edge, a new result or not, unless it is frozen."""
+        return int(self._dut.acc_o.value.to_signed()) if int(self._dut.en_i.value) else None
+
 
 class Model:
     """The accumulator law on Python integers."""
@@ -159,6 +163,10 @@ class InOrderChecker:
         if value != wanted:
             self._record(index, beat, wanted, value)
 
+    def unsteady(self, held: int, value: int) -> None:
+        """Record a result that changed before the next one came."""
+        self._record(-1, None, held, value)
+
     def finish(self) -> None:
         """Record every expectation that found no result."""
         for index, beat, wanted in self._pending:
@@ -181,6 +189,7 @@ class Testbench:
         self.outputs = OutputMonitor(dut)
         self.model = Model(kernel.spec)
         self.checker = InOrderChecker()
+        self._held: int | None = None
 
     async def play(self, rows: Iterable[Row]) -> None:
         """Reset, drive ``rows``, and let the last results come out."""
@@ -205,7 +214,10 @@ class Testbench:
         result = self.outputs.sample()
         if result is not None:
             self.checker.actual(result)
+        if self._kernel.control.holds:
+            self._watch(result)
         if self.inputs.reset():
+            self._held = None
             self.checker.flush()
             self.model.reset()
             return
@@ -214,3 +226,12 @@ class Testbench:
             value = self.model.step(beat)
             if beat.shown:
                 self.checker.expect(beat, value)
+
+    def _watch(self, result: int | None) -> None:
+        """See that a result stays until the next one."""
+        shown = self.outputs.shown()
+        if result is not None:
+            self._held = result
+        elif self._held is not None and shown is not None and shown != self._held:
+            self.checker.unsteady(self._held, shown)
+            self._held = shown  # told once

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from .kernels import Kernel
 from .report import Failure
 from .rows import SENTINEL, Rows, word_to_int
-from .vectors import Pass
+from .vectors import ENABLE, Pass
 
 __all__ = ["MAX_FAILURES", "failures", "rails", "unsteady"]
 
@@ -52,13 +52,6 @@ def _story(kernel: Kernel, block: Pass, rows: Rows, wanted: Any, got: Any, row: 
     before = int(rows.beat_row[ahead - int(positions[ahead])]) if ahead >= 0 else start
     codes = rows.data[last, 1:]
 
-    def history(first: int, end: int) -> tuple[Any, ...]:
-        part = rows.data[max(first, end - MAX_HISTORY) : end].tolist()
-        return tuple(
-            (line[0], tuple(line[1 : 1 + lanes]), tuple(line[1 + lanes : 1 + 2 * lanes]))
-            for line in part
-        )
-
     return Failure(
         kernel,
         block.stage,
@@ -68,17 +61,39 @@ def _story(kernel: Kernel, block: Pass, rows: Rows, wanted: Any, got: Any, row: 
         tuple(codes[lanes : 2 * lanes].tolist()) if sent else (),
         word_to_int(wanted[row]),
         word_to_int(got[row]),
-        history(start, last + 1),
-        history(before, start),
+        _history(kernel, rows, start, last + 1),
+        _history(kernel, rows, before, start),
+    )
+
+
+def _history(kernel: Kernel, rows: Rows, first: int, end: int) -> tuple[Any, ...]:
+    """Return stimulus rows as (control, weight codes, activation codes)."""
+    lanes = kernel.spec.lanes
+    return tuple(
+        (line[0], tuple(line[1 : 1 + lanes]), tuple(line[1 + lanes : 1 + 2 * lanes]))
+        for line in rows.data[max(first, end - MAX_HISTORY) : end].tolist()
     )
 
 
 def unsteady(
     kernel: Kernel, block: Pass, rows: Rows, wanted: NDArray[np.uint64], row: int
 ) -> Failure:
-    """Return the story of a result that changed before the next one came, seen in ``row``."""
+    """Return the story of a result that changed before the next one came, seen in ``row``.
+
+    Its rows reach to the cycle in which the change was seen.
+    """
     row = min(max(row, 0), len(wanted) - 1)
     story = _story(kernel, block, rows, wanted, wanted, row)
     results = np.flatnonzero(wanted[:row, -1] != SENTINEL)
     last = word_to_int(wanted[results[-1]]) if results.size else None
-    return replace(story, stage=f"{block.stage}, result not held", expected=last, got=None)
+    enabled = np.flatnonzero(rows.data[:, 0] & ENABLE)
+    seen = int(enabled[min(row + kernel.latency, len(enabled) - 1)])
+    beat = int(np.searchsorted(rows.out_row, row, side="right")) - 1
+    sent = int(rows.beat_row[beat]) if beat >= 0 else 0
+    return replace(
+        story,
+        stage=f"{block.stage}, result not held",
+        expected=last,
+        got=None,
+        rows=(*story.rows, *_history(kernel, rows, sent + 1, seen + 1)),
+    )

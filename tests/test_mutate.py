@@ -14,11 +14,13 @@ from hwquant.errors import HwquantError, InputError, ToolError
 from hwquant.mac import MacSpec
 from sim import mutate as gate
 from sim.designs import design_of_spec
+from sim.engine import verify_designs
 from sim.kernels import Design
 from sim.mutants import mutate_design
 from sim.mutate_command import mutate as command
 from sim.mutate_kernels import CAMPAIGN, blocks, kernel
 from sim.mutate_prove import LEGAL, POSITIVE, prove
+from sim.replay import play
 
 pytestmark = [pytest.mark.sim, pytest.mark.synth]
 
@@ -132,6 +134,28 @@ def test_a_kernel_that_is_wrong_by_itself_is_an_error():
         gate.mutate_designs([(broken, ("hq_acc",))], mutants=2, steps=STEPS)
 
 
+@pytest.mark.parametrize(
+    ("right", "wrong", "stage"),
+    [
+        ("if (en_i && valid_i) acc_o", "if (en_i) acc_o", "result not held"),
+        ("if (rst_i || (en_i && clear_i))", "if (en_i && clear_i)", "gaps"),
+    ],
+    ids=["result not held", "reset does not clear"],
+)
+def test_verify_finds_what_the_first_survivors_showed(right, wrong, stage):
+    design = design_of_spec(MacSpec("e2m1", "int4", 2, 64, 12, "saturate"))
+    assert right in design.sources["hq_acc.sv"]
+    text = design.sources["hq_acc.sv"].replace(right, wrong)
+    broken = Design(design.kernels, {**design.sources, "hq_acc.sv": text})
+    report = verify_designs([broken], steps=4096)
+    assert report.mismatches > 0
+    failure = report.failures[0]
+    assert stage in failure.stage
+    again = play(broken, (*failure.before, *failure.rows))
+    assert again.mismatches > 0
+    assert play(design, (*failure.before, *failure.rows)).mismatches == 0
+
+
 def test_the_seed_picks_the_mutants_and_the_same_seed_the_same_ones():
     design = design_of_spec(SATURATING)
     first, again, other = (
@@ -172,14 +196,25 @@ def test_the_command_prints_a_table_or_json():
 
 
 def test_a_survivor_that_is_not_equivalent_is_told_and_exits_with_1():
-    done = run(*KERNEL, "--length", 64, "--block", "hq_acc", "--steps", 1, "--json")
+    done = run(
+        *KERNEL,
+        "--length",
+        64,
+        "--block",
+        "hq_acc",
+        "--steps",
+        1,
+        "--mutants",
+        60,
+        "--json",
+    )
     assert done.exit_code == 1
     record = json.loads(done.stdout)
     assert record["survivors"] == len(record["failures"]) > 0
     assert all(failure["proof"]["verdict"] == "different" for failure in record["failures"])
     assert "survive and are not equivalent" in done.stderr
     assert "hq_acc.sv:" in done.stderr
-    report = gate.mutate(SATURATING, steps=1, blocks=["hq_acc"])
+    report = gate.mutate(SATURATING, mutants=60, steps=1, blocks=["hq_acc"])
     with pytest.raises(gate.MutationError, match=r"survive; the first:\n.*10-bit"):
         report.raise_for_survivor()
 
