@@ -25,7 +25,7 @@ from hwquant.progress import track
 from .bucket import bucket_cost
 from .kernel import estimate
 
-__all__ = ["catalogue_specs", "measure", "write"]
+__all__ = ["catalogue_specs", "compared", "measure", "write"]
 
 STEPS: Final = 65_536
 LENGTH: Final = 256
@@ -55,6 +55,16 @@ def catalogue_specs(lanes: int = 1) -> tuple[MacSpec, ...]:
     return tuple(
         MacSpec(s.weight, s.act, lanes, LENGTH, product_bits(s.weight, s.act) + grow) for s in bare
     )
+
+
+def compared(spec: MacSpec) -> list[str]:
+    """Return the styles that are measured for ``spec``.
+
+    Left out are the portable twins of styles with device cells, which are never smaller, and trees
+    of one lane.
+    """
+    names = [style.name for style in fitting(spec) if not style.name.endswith("_portable")]
+    return [name for name in names if name != "tree" or spec.lanes > 1]
 
 
 def measure(spec: MacSpec, style: str) -> Row:
@@ -104,8 +114,7 @@ def _record(row: Row) -> dict[str, Any]:
 def write(specs: Iterable[MacSpec], path: str | Path) -> list[str]:
     """Measure ``specs`` in every style that can do them and write the CSV file ``path``.
 
-    Portable twins of styles with primitives are left out: they are never smaller.
-    Rows of ``path`` that are still current are kept.  Returns what failed, one line each; the file
+    Rows of ``path`` for these that are still current are kept, all others dropped.  Returns what failed, one line each; the file
     holds the rest.
     """
     from hw.yosys import flow
@@ -113,12 +122,8 @@ def write(specs: Iterable[MacSpec], path: str | Path) -> list[str]:
     target = Path(path)
     old = read(target.read_text(encoding="utf-8")) if target.is_file() else ()
     kept = {(row.spec, row.style): row for row in old if row.current and row.flow == flow()}
-    wanted = [
-        (spec, style.name)
-        for spec in specs
-        for style in fitting(spec)
-        if not style.name.endswith("_portable")
-    ]
+    wanted = [(spec, style) for spec in specs for style in compared(spec)]
+    kept = {key: kept[key] for key in wanted if key in kept}
     failed: list[str] = []
     with track("kernels", len(wanted)) as advance:
         for spec, style in wanted:
@@ -129,6 +134,7 @@ def write(specs: Iterable[MacSpec], path: str | Path) -> list[str]:
                     failed.append(f"{spec.weight} x {spec.act} {style}: {error}")
                 _store(kept.values(), target)
             advance(detail=f"{spec.weight} x {spec.act} {style}")
+    _store(kept.values(), target)
     return failed
 
 
@@ -148,7 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     given = sys.argv[1:] if arguments is None else list(arguments)
     path = given[0] if given else "hw/catalogue.csv"
-    lanes = [int(number) for number in given[1:]] or [1, 8]
+    lanes = [int(number) for number in given[1:]] or [1]
     failed = write([spec for number in lanes for spec in catalogue_specs(number)], path)
     for line in failed:
         note(line)

@@ -24,6 +24,7 @@ from hwquant.mac import MacSpec
 from sim.designs import design_of_spec, designs_of_specs
 from sim.engine import verify, verify_designs
 from sim.gates import mapped
+from sim.prove import prove_designs
 from sim.toolchain import find
 
 PRIMITIVES = ("LUT6_2", "CARRY8")
@@ -287,3 +288,13 @@ def test_primitives_are_named():
     for style in STYLES.values():
         text = "".join(source_text(name) for name in style.sources)
         assert ("LUT6_2" in text) or not set(style.primitives) & {"LUT6_2"}
+
+
+@pytest.mark.parametrize(
+    ("style", "name", "lanes"),
+    [("table", "e1m1", 1), ("booth", "int3", 1), ("shift", "e2m0", 1), ("tree", "int3", 2)],
+)
+def test_one_format_of_each_style_is_proved_for_all_states(style, name, lanes):
+    design = design_of_spec(MacSpec(name, name, lanes, 16), style)
+    (proof,) = prove_designs([design]).proofs
+    assert (proof.status, proof.detail) == ("proved", "")
