@@ -114,8 +114,8 @@ def _record(row: Row) -> dict[str, Any]:
 def write(specs: Iterable[MacSpec], path: str | Path) -> list[str]:
     """Measure ``specs`` in every style that can do them and write the CSV file ``path``.
 
-    Rows of ``path`` for these that are still current are kept, all others dropped.  Returns what failed, one line each; the file
-    holds the rest.
+    Rows of ``path`` for these that are still current are kept, all others dropped.  Returns what
+    failed, one line each; the file holds the rest.
     """
     from hw.yosys import flow
 
