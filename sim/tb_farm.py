@@ -143,12 +143,12 @@ def judge(index: int, block: Pass, rows: Rows, out: Any) -> None:
         tally.steps += block.beats
     moves, row = PORTS.moves(index)
     tally.mismatches += PORTS.strays(index) + moves
-    if moves and len(tally.failures) < MAX_FAILURES:
-        tally.failures.append(unsteady(kernel, block, rows, wanted, row))
     if not np.array_equal(out, wanted):
         count, found = failures(kernel, block, rows, wanted, out)
         tally.mismatches += count
         tally.failures += found[: MAX_FAILURES - len(tally.failures)]
+    if moves and len(tally.failures) < MAX_FAILURES:
+        tally.failures.append(unsteady(kernel, block, rows, wanted, row))
 
 
 def write_outcome() -> None:
