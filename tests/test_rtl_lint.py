@@ -15,11 +15,13 @@ import pytest
 
 from hw import kernel_text, product_bits, product_text
 from hw.library import source_text
+from hw.requant import requant_sources
 from hw.styles import STYLES
 from hw.styles.plain import PRODUCT_SOURCES
 from hw.yosys import run
 from hwquant.errors import ToolError
 from hwquant.mac import MacSpec
+from hwquant.requant import MultiplyShift, RoundPack, Thresholds
 from sim.toolchain import find
 
 SOURCES = {name: source_text(name) for name in (*STYLES["plain"].sources, "hq_product.sv")}
@@ -344,8 +346,15 @@ def refused(tool, cases, files, folder):
 
 
 def test_every_block_of_the_library_has_representative_parameters():
+    plain = {*STYLES["plain"].sources, "hq_product.sv"}
+    assert {f"{block}.sv" for block in BLOCKS} == plain
+    # The blocks of the other styles and of requantizers go through the front ends inside whole
+    # kernels: test_styles, test_bucket, test_tree, test_rtl_requant.  None may be of no use.
+    used = {name for style in STYLES.values() for name in style.sources}
+    for kind in (MultiplyShift, RoundPack, Thresholds):
+        used |= set(requant_sources(kind.of("e2m1", 16, unit=1, scale=4)))
     folder = files_of("hw").joinpath("rtl")
-    assert set(BLOCKS) == {path.name.removesuffix(".sv") for path in folder.iterdir()}
+    assert plain | used == {path.name for path in folder.iterdir()}
     print(f"front ends: {', '.join(FRONT_ENDS)}")
     print(
         "Icarus Verilog is not installed" if "icarus" not in FRONT_ENDS else "Icarus is installed"
