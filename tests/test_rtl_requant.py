@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import random
 import re
 import subprocess
@@ -229,9 +230,10 @@ def lint(spec, folder, text=None):
     files = requant_sources(spec) | {"k.sv": text or requant_text(spec, "k")}
     for name, content in files.items():
         (folder / name).write_text(content)
-    root = find().verilator_root
-    command = [str(root / "bin" / "verilator"), "--lint-only", "-Wall", "--top-module", "k", *files]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    tools = find()
+    command = [tools.verilator, "--lint-only", "-Wall", "--top-module", "k", *files]
+    environment = os.environ | {"VERILATOR_ROOT": str(tools.verilator_root)}
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
 
 
 def varied():

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import subprocess
 from dataclasses import replace
 
@@ -142,9 +143,11 @@ def test_sites(style, name):
 def lint(files, folder, top):
     for name, text in files.items():
         (folder / name).write_text(text)
-    command = [str(find().verilator_root / "bin" / "verilator"), "--lint-only", "-Wall"]
+    tools = find()
+    command = [tools.verilator, "--lint-only", "-Wall"]
     command += ["-Wno-DECLFILENAME", "--top-module", top, *files]  # cell models: one file for many
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    environment = os.environ | {"VERILATOR_ROOT": str(tools.verilator_root)}
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
 
 
 def files_of(spec, style):
