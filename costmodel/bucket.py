@@ -55,10 +55,11 @@ class BucketCost:
         return self.luts * self.cycles / self.beats
 
 
-def headroom_spec(weight: str, act: str, length: int = 256) -> MacSpec:
-    """Return the spec that kernels are compared by: an accumulator 8 bits above the product."""
+def headroom_spec(weight: str, act: str, length: int = 256, lanes: int = 1) -> MacSpec:
+    """Return the spec that kernels are compared by: an accumulator 8 bits above a beat's sum."""
     bare = MacSpec(weight, act)
-    return MacSpec(weight, act, 1, length, product_bits(bare.weight, bare.act) + HEADROOM)
+    sum_bits = product_bits(bare.weight, bare.act) + (lanes - 1).bit_length()
+    return MacSpec(weight, act, lanes, length, sum_bits + HEADROOM)
 
 
 def bucket_cost(spec: MacSpec, style: str = "bucket", macs: int = MACS) -> BucketCost:

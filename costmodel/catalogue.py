@@ -16,20 +16,18 @@ from typing import Any, Final
 from hw.catalogue import COLUMNS, Row, read
 from hw.library import sources_sha256
 from hw.styles import STYLES, fitting
-from hw.styles.plain import product_bits
 from hwquant import atomic
 from hwquant.errors import HwquantError
 from hwquant.mac import MacSpec
 from hwquant.progress import track
 
-from .bucket import bucket_cost
+from .bucket import bucket_cost, headroom_spec
 from .kernel import estimate
 
 __all__ = ["catalogue_specs", "compared", "measure", "write"]
 
 STEPS: Final = 65_536
 LENGTH: Final = 256
-HEADROOM: Final = 8
 SAME: Final = (
     "int3", "int4", "int5", "int6", "int8", "e1m1", "e2m0", "e1m2", "e2m1", "e3m0", "e2m2", "e3m1",
     "e2m3", "e3m2", "e4m3", "e5m2",
@@ -47,14 +45,10 @@ MIXED: Final = (
 def catalogue_specs(lanes: int = 1) -> tuple[MacSpec, ...]:
     """Return the kernels of the catalogue with ``lanes`` lanes.
 
-    The accumulator is `HEADROOM` bits wider than the sum over lanes.
+    The accumulator is that of `costmodel.bucket.headroom_spec`.
     """
-    grow = HEADROOM + (lanes - 1).bit_length()
     pairs = [(name, name) for name in SAME] + list(MIXED if lanes == 1 else ())
-    bare = [MacSpec(weight, act, lanes, LENGTH) for weight, act in pairs]
-    return tuple(
-        MacSpec(s.weight, s.act, lanes, LENGTH, product_bits(s.weight, s.act) + grow) for s in bare
-    )
+    return tuple(headroom_spec(weight, act, LENGTH, lanes) for weight, act in pairs)
 
 
 def compared(spec: MacSpec) -> list[str]:

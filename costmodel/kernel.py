@@ -18,8 +18,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
-from hw.generate import kernel_text
-from hw.library import source_text, sources_sha256
+from hw.catalogue import COUNTS
+from hw.library import sources_sha256
+from hw.netlist import kernel_sources
 from hw.sites import Resources
 from hw.styles import STYLES, style_of
 from hwquant import atomic
@@ -30,7 +31,6 @@ from hwquant.progress import track
 
 __all__ = ["KernelCost", "characterize", "estimate", "standard_specs"]
 
-COUNTS: Final = ("lut_sites", "lut_raw", "lutram", "ff", "dsp", "carry")
 COLUMNS: Final = (
     "weight", "act", "lanes", "acc_bits", "overflow", "style", *COUNTS, "rtl_sha256", "flow"
 )  # fmt: skip
@@ -83,19 +83,8 @@ def estimate(
             return measured
     from hw.yosys import flow, synthesize
 
-    resources = synthesize(_sources(spec, style), "kernel", dsp=dsp)
+    resources = synthesize(kernel_sources(spec, "kernel", style), "kernel", dsp=dsp)
     return KernelCost(resources, style, "synthesis", flow(dsp=dsp))
-
-
-def _sources(spec: MacSpec, style: str) -> dict[str, str]:
-    """Return the kernel's files, the same for every spec that means the same hardware."""
-    width = spec.accumulator.width
-    chosen = style_of(style, spec)
-    # A kernel with one result per dot product is made for a length.
-    length = spec.lanes if chosen.timing is None else spec.length
-    bare = MacSpec(spec.weight, spec.act, spec.lanes, length, width, spec.overflow)
-    blocks = {name: source_text(name) for name in chosen.sources}
-    return blocks | {"kernel.sv": kernel_text(bare, "kernel", style)}
 
 
 def _identity(spec: MacSpec, style: str) -> str:
