@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from hw.manifest import Bundle
 from hwquant.errors import InputError, ToolError
@@ -21,7 +21,7 @@ from .build import simulator
 from .designs import design_of_target, designs_of_specs
 from .kernels import Design
 from .report import KernelResult, Report
-from .runner import run_cocotb, scratch
+from .runner import Outcome, run_job
 
 __all__ = ["DEFAULT_STEPS", "Target", "verify", "verify_designs"]
 
@@ -121,39 +121,20 @@ def _verify_one(design: Design, seed: int, steps: int) -> list[KernelResult]:
         "seed": seed,
         "steps": steps,
     }
-    with scratch() as name:
-        folder = Path(name)
-        (folder / "job.json").write_text(json.dumps(job))
-        outcome = run_cocotb(
-            build,
-            farm_top.TOP,
-            "sim.tb_farm",
-            folder=folder,
-            seed=seed,
-            environment={
-                "HWQUANT_JOB": str(folder / "job.json"),
-                "HWQUANT_OUTCOME": str(folder / "outcome.json"),
-                "OMP_NUM_THREADS": "1",
-            },
-        )
-        return _results(design, outcome, folder)
+    return _results(design, *run_job(build, farm_top.TOP, "sim.tb_farm", job, seed=seed))
 
 
-def _results(design: Design, outcome: dict[str, bool], folder: Path) -> list[KernelResult]:
+def _results(
+    design: Design, outcome: Outcome, records: list[dict[str, Any]], log: str
+) -> list[KernelResult]:
     """Read the counts; they and cocotb's results file must tell the same story."""
     stages = {"exhaustive_products", "accumulator_streams"}
     named = {name.rsplit(".", 1)[-1]: passed for name, passed in outcome.items()}
     if set(named) != stages:
         raise ToolError(f"the simulation ran {sorted(named)}, needed {sorted(stages)}")
-    try:
-        records = json.loads((folder / "outcome.json").read_text())
-    except (OSError, ValueError) as error:
-        log = (folder / "simulation.log").read_text(errors="replace").splitlines()[-25:]
-        raise ToolError("the testbench failed:\n" + "\n".join(log)) from error
     results = [KernelResult.from_json(record) for record in records]
     clean = not sum(result.mismatches for result in results)
     complete = [result.kernel for result in results] == list(design.kernels)
     if clean != all(named.values()) or not complete or not all(r.mac_steps for r in results):
-        log = (folder / "simulation.log").read_text(errors="replace").splitlines()[-25:]
-        raise ToolError("the testbench did not finish:\n" + "\n".join(log))
+        raise ToolError("the testbench did not finish:\n" + log)
     return results

@@ -6,14 +6,12 @@ A mutant that survives is proved to compute the same function, or it is a hole i
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Final
 
 from hw.generate import kernel_text
@@ -28,7 +26,7 @@ from .engine import DEFAULT_STEPS
 from .kernels import Design, Kernel
 from .mutants import SELECT, SELECT_BITS, Mutant, Mutated, mutate_design
 from .mutate_prove import Proof, prove
-from .runner import run_cocotb, scratch
+from .runner import run_job
 from .vectors import KINDS
 
 __all__ = [
@@ -272,26 +270,7 @@ def _simulate(
         "rows": rows,
         "stimulus": list(stimulus),
     }
-    with scratch() as name:
-        folder = Path(name)
-        (folder / "job.json").write_text(json.dumps(job))
-        run_cocotb(
-            build,
-            farm_top.TOP,
-            "sim.tb_mutants",
-            folder=folder,
-            seed=seed,
-            environment={
-                "HWQUANT_JOB": str(folder / "job.json"),
-                "HWQUANT_OUTCOME": str(folder / "outcome.json"),
-                "OMP_NUM_THREADS": "1",
-            },
-        )
-        try:
-            outcome = json.loads((folder / "outcome.json").read_text())
-        except (OSError, ValueError) as error:
-            log = (folder / "simulation.log").read_text(errors="replace").splitlines()[-25:]
-            raise ToolError("the testbench failed:\n" + "\n".join(log)) from error
+    _, outcome, _ = run_job(build, farm_top.TOP, "sim.tb_mutants", job, seed=seed)
     killed = {int(index): story for index, story in outcome["killed"].items()}
     if 0 in killed:
         raise ToolError(f"{kernel.label}: the original differs already: {killed[0]}")

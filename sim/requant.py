@@ -6,7 +6,6 @@ The harness is the kernels' farm: DPI memory ports (``farm.cpp``), one clock, ra
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -33,7 +32,7 @@ from .build import simulator
 from .farm_top import TOP, VISIBLE
 from .report import MismatchError
 from .requant_vectors import row_words
-from .runner import run_cocotb, scratch
+from .runner import run_job
 
 __all__ = [
     "RequantDesign",
@@ -246,26 +245,7 @@ def verify_requant_design(
     sources = {**design.sources, f"{TOP}.sv": farm_sv(design.units)}
     build = simulator(sources, TOP, visible=VISIBLE, cpp=farm_cpp(design.units))
     job = {"units": [unit.to_json() for unit in design.units], "seed": seed, "steps": steps}
-    with scratch() as name:
-        folder = Path(name)
-        (folder / "job.json").write_text(json.dumps(job))
-        outcome = run_cocotb(
-            build,
-            TOP,
-            "sim.tb_requant",
-            folder=folder,
-            seed=seed,
-            environment={
-                "HWQUANT_JOB": str(folder / "job.json"),
-                "HWQUANT_OUTCOME": str(folder / "outcome.json"),
-                "OMP_NUM_THREADS": "1",
-            },
-        )
-        try:
-            records = json.loads((folder / "outcome.json").read_text())
-        except (OSError, ValueError) as error:
-            log = (folder / "simulation.log").read_text(errors="replace").splitlines()[-25:]
-            raise ToolError("the testbench failed:\n" + "\n".join(log)) from error
+    outcome, records, _ = run_job(build, TOP, "sim.tb_requant", job, seed=seed)
     results = tuple(RequantResult.from_json(record) for record in records)
     clean = not any(result.mismatches for result in results)
     whole = [result.unit for result in results] == list(design.units)

@@ -4,15 +4,17 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import tempfile
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from hwquant.errors import ToolError
 
-__all__ = ["Outcome", "run_cocotb"]
+__all__ = ["Outcome", "run_cocotb", "run_job", "scratch"]
 
 # Rewriting the assertions of every imported module would take longer than a simulation.
 ENVIRONMENT = {"COCOTB_REWRITE_ASSERTION_FILES": "", "COCOTB_ANSI_OUTPUT": "0"}
@@ -60,6 +62,36 @@ def run_cocotb(
     return _outcome(results, log)
 
 
+def run_job(
+    build: Path, top: str, module: str, job: Mapping[str, Any], *, seed: int
+) -> tuple[Outcome, Any, str]:
+    """Run a farm's testbench on ``job``; return the outcome, what it wrote, the end of its log.
+
+    The testbench finds the job in the JSON file ``HWQUANT_JOB`` and writes ``HWQUANT_OUTCOME``.
+    Raises `ToolError` with the end of the log when it wrote nothing that can be read.
+    """
+    with scratch() as name:
+        folder = Path(name)
+        (folder / "job.json").write_text(json.dumps(job))
+        outcome = run_cocotb(
+            build,
+            top,
+            module,
+            folder=folder,
+            seed=seed,
+            environment={
+                "HWQUANT_JOB": str(folder / "job.json"),
+                "HWQUANT_OUTCOME": str(folder / "outcome.json"),
+                "OMP_NUM_THREADS": "1",
+            },
+        )
+        log = _tail(folder / "simulation.log", 25)
+        try:
+            return outcome, json.loads((folder / "outcome.json").read_text()), log
+        except (OSError, ValueError) as error:
+            raise ToolError("the testbench failed:\n" + log) from error
+
+
 def _outcome(results: Path, log: Path) -> Outcome:
     try:
         cases = list(ET.parse(results).getroot().iter("testcase"))  # noqa: S314 - our own file
@@ -76,9 +108,9 @@ def _outcome(results: Path, log: Path) -> Outcome:
     return outcome
 
 
-def _tail(log: Path) -> str:
+def _tail(log: Path, lines: int = 15) -> str:
     try:
-        return "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+        return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
     except OSError:
         return "(no log)"
 
