@@ -9,12 +9,14 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+from hwquant.block import BlockFormat, parse
 from hwquant.errors import HwquantError
 from hwquant.fixed import Fixed
-from hwquant.formats import Format, Integer, Minifloat, integers, minifloats, parse
+from hwquant.formats import Format, Integer, Minifloat, integers, minifloats
 from hwquant.mac import MacSpec, Overflow
 
 __all__ = [
+    "BlockFormat",
     "Fixed",
     "Format",
     "HwquantError",

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import json
 from fractions import Fraction
+from typing import Any
 
 import click
 
 from hwquant import codec, formats
+from hwquant.block import BlockFormat, parse, scale_value
 from hwquant.cli import emit, json_option
 
 __all__ = ["doctor", "format_"]
@@ -39,9 +41,28 @@ def format_(name: str, *, table: bool, as_json: bool) -> None:
     Examples:
       hwquant format e2m1 --table
       hwquant format int4n --json
+      hwquant format mxfp4
     """
-    fmt = formats.parse(name)
-    facts = {
+    found = parse(name)
+    fmt = found.element if isinstance(found, BlockFormat) else found
+    facts = _block_facts(found) if isinstance(found, BlockFormat) else _facts(fmt)
+    exp = found.element_exp if isinstance(found, BlockFormat) else 0
+    values = {code: codec.value(fmt, code) * Fraction(2) ** exp for code in fmt.codes}
+    if as_json:
+        codes = [{"code": code, "value": _number(value)} for code, value in values.items()]
+        click.echo(json.dumps(facts | {"codes": codes}))
+        return
+    emit(facts | {"codes": len(fmt.codes)}, as_json=False)
+    if table:
+        click.echo("\ncode  bits      value         class")
+        for code, value in values.items():
+            bits, number = f"{code:0{fmt.bits}b}", f"{_number(value):.10g}"
+            sign = "-" if code and value == 0 else ""
+            click.echo(f"{code:>4}  {bits:<8}  {sign + number:<12}  {_class_of(fmt, code)}")
+
+
+def _facts(fmt: formats.Format) -> dict[str, Any]:
+    return {
         "name": str(fmt),
         "bits": fmt.bits,
         "signed": fmt.signed,
@@ -50,17 +71,26 @@ def format_(name: str, *, table: bool, as_json: bool) -> None:
         "min_positive": _number(fmt.min_positive),
         "lsb_exp": fmt.lsb_exp,
     }
-    if as_json:
-        codes = [{"code": code, "value": _number(codec.value(fmt, code))} for code in fmt.codes]
-        click.echo(json.dumps(facts | {"codes": codes}))
-        return
-    emit(facts | {"codes": len(fmt.codes)}, as_json=False)
-    if table:
-        click.echo("\ncode  bits      value         class")
-        for code in fmt.codes:
-            bits, number = f"{code:0{fmt.bits}b}", f"{_number(codec.value(fmt, code)):.10g}"
-            sign = "-" if code and codec.decode(fmt, code) == 0 else ""
-            click.echo(f"{code:>4}  {bits:<8}  {sign + number:<12}  {_class_of(fmt, code)}")
+
+
+def _block_facts(fmt: BlockFormat) -> dict[str, Any]:
+    """Return what a block-scaled format is; ``max`` and ``min_positive`` are of whole numbers."""
+    exp, least = fmt.lsb_exp, 1 if fmt.tensor_scale else 0  # a scale of 0 is no number's scale
+    largest = 126 if fmt.tensor_scale else 254
+    top = fmt.element.max * Fraction(2) ** fmt.element_exp * scale_value(fmt.scale, largest)
+    return {
+        "name": str(fmt),
+        "element": str(fmt.element),
+        "bits": fmt.element.bits,
+        "block": fmt.block,
+        "scale": fmt.scale.value,
+        "tensor_scale": fmt.tensor_scale,
+        "bits_per_element": _number(fmt.bits_per_element),
+        "emax": fmt.emax,
+        "element_lsb_exp": exp,
+        "max": _number(top),
+        "min_positive": _number(scale_value(fmt.scale, least) * Fraction(2) ** exp),
+    }
 
 
 @click.command()

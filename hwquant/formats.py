@@ -223,6 +223,11 @@ def parse(name: str) -> Format:
             signed=not unsigned,
             specials=specials or "",
         )
+    if name.startswith(("mx", "nvfp")):
+        raise FormatError(
+            f"format {name!r} is block-scaled (hwquant.block.parse); allowed here: formats of "
+            "single numbers, such as int8 or e2m1"
+        )
     raise FormatError(
         f"format {name!r} is unknown; allowed: int2..int8, int4n, uint1..uint8, eXmY and ueXmY of "
         "2..8 bits, with bias (e4m3b4) or OCP specials (e4m3fn, e5m2ieee)"
