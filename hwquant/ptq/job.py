@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from importlib import import_module
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from torch import Tensor, fx, nn
 
@@ -46,7 +46,13 @@ class Job:
 
 
 class AppliesToJob(Protocol):
-    """One method of post-training quantization."""
+    """One method of post-training quantization.
+
+    ``phase`` is one of `hwquant.ptq.order.PHASES`; a step that rounds the weights says so by
+    ``rounds_weights = True``.
+    """
+
+    phase: ClassVar[str]
 
     def apply(self, job: Job) -> None:
         """Change ``job.model`` in place."""

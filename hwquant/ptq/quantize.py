@@ -18,6 +18,7 @@ from hwquant.ptq.attention import open_attention, open_scaled_dot_product
 from hwquant.ptq.fold import fold_batch_norms
 from hwquant.ptq.insert import insert_quantizers, open_matmuls
 from hwquant.ptq.job import Job, build_step
+from hwquant.ptq.order import check_order
 from hwquant.ptq.recipe import Recipe
 from hwquant.ptq.trace import check_weights, optional_inputs, propagate_shapes, run_forward, trace
 
@@ -44,6 +45,7 @@ def quantize(
     if is_brevitas_quantized(model):
         return adopt_brevitas(model, recipe, batches, inplace=inplace)
     steps = [build_step(spec) for spec in recipe.steps]
+    check_order([(str(spec), step) for spec, step in zip(recipe.steps, steps, strict=True)])
     non_negative = all(float(batch.min()) >= 0 for batch in batches)
     job = prepare(model, recipe, batches, input_non_negative=non_negative, inplace=inplace)
     for step in steps:

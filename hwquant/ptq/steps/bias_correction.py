@@ -8,7 +8,7 @@ every earlier layer already quantized and corrected, is subtracted through the b
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,6 +21,8 @@ __all__ = ["Step"]
 @dataclass(frozen=True)
 class Step:
     """No options."""
+
+    phase: ClassVar[str] = "correction"
 
     def apply(self, job: Job) -> None:
         """Correct every bias, in execution order, in one pass of both graphs."""

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from hwquant.errors import InputError, SpecError
 
@@ -25,6 +25,8 @@ class Step:
     An option left out follows the recipe.  ``samples`` bounds the values kept per activation
     for the percentile and mse rules; the largest magnitude is always exact.
     """
+
+    phase: ClassVar[str] = "scales"
 
     rule: str = ""
     weight: str = ""

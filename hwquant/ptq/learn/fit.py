@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one training loop: draw items, mix inputs, add up the loss terms, step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hwquant.errors import SpecError
+from hwquant.ptq.learn.soft import SoftBlock
+from hwquant.ptq.learn.walk import BlockData
+
+__all__ = ["Moment", "Schedule", "Term", "fit"]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast.
+
+    ``iterations`` of ``batch`` items; Adam with rate ``lr`` for the rounding and ``act_lr``
+    (cosine to 0) for activation scales; the penalty's exponent falls from ``beta_start`` to
+    ``beta_end`` after the first ``warmup`` share, during which there is no penalty.  ``drop`` is
+    the share of elements that stay float, at the block's input and inside it.
+    """
+
+    iterations: int = 1000
+    batch: int = 32
+    lr: float = 1e-2
+    act_lr: float = 4e-5
+    warmup: float = 0.2
+    beta_start: float = 20.0
+    beta_end: float = 2.0
+    drop: float = 0.0
+    cosine: bool = False
+    seed: int = 0
+    optimizer: str = "adam"
+
+    def __post_init__(self) -> None:
+        if self.iterations < 1 or self.batch < 1:
+            raise SpecError(
+                f"learning: iterations={self.iterations}, batch={self.batch}, allowed 1 or more"
+            )
+        for name, low, high in (("lr", 0, 10), ("act_lr", 0, 10), ("warmup", 0, 1), ("drop", 0, 1)):
+            if not low <= getattr(self, name) <= high:
+                raise SpecError(f"learning: {name}={getattr(self, name)}, allowed {low} to {high}")
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One iteration as a loss term sees it.
+
+    ``index`` are the items drawn, ``outputs`` and ``targets`` the compared values of them;
+    ``progress`` runs from 0 to 1, ``beta`` is the penalty's exponent, None during the warmup.
+    """
+
+    soft: SoftBlock
+    data: BlockData
+    index: Tensor
+    outputs: Sequence[Tensor]
+    targets: Sequence[Tensor]
+    progress: float
+    beta: float | None
+
+
+Term = Callable[[Moment], Tensor]
+
+
+@dataclass
+class _Rates:
+    """The optimizers and their cosine schedules."""
+
+    optimizers: list[torch.optim.Optimizer] = field(default_factory=list)
+    schedulers: list[Any] = field(default_factory=list)
+
+    def add(self, groups: list[dict[str, Any]], schedule: Schedule, *, cosine: bool) -> None:
+        """Add an optimizer for ``groups``, if there are any."""
+        if not groups:
+            return
+        kinds = {"adam": torch.optim.Adam, "radam": torch.optim.RAdam}
+        optimizer = kinds[schedule.optimizer](groups)
+        self.optimizers.append(optimizer)
+        if cosine:
+            total = schedule.iterations
+            self.schedulers.append(torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total))
+
+    def step(self) -> None:
+        """Apply the gradients and move the schedules."""
+        for optimizer in self.optimizers:
+            optimizer.step()
+        for scheduler in self.schedulers:
+            scheduler.step()
+
+    def zero(self) -> None:
+        """Forget the gradients."""
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+
+
+def fit(
+    soft: SoftBlock,
+    data: BlockData,
+    terms: Sequence[Term],
+    schedule: Schedule,
+    advance: Callable[..., None],
+) -> list[float]:
+    """Train ``soft`` on ``data`` for ``schedule.iterations``; return the loss of each iteration.
+
+    ``advance()`` is called once per iteration.  The seed fixes the items and the dropped elements.
+    """
+    rates = _Rates()
+    rounding = [
+        {"params": [p], "lr": schedule.lr * factor}
+        for r in soft.roundings.values()
+        for p, factor in r.rates().items()
+        if p.requires_grad
+    ]
+    acts = [a.value for a in soft.acts.values() if a.value.requires_grad]
+    rates.add(rounding, schedule, cosine=schedule.cosine)
+    rates.add([{"params": acts, "lr": schedule.act_lr}] if acts else [], schedule, cosine=True)
+    for act in soft.acts.values():
+        act.drop = schedule.drop
+    losses = []
+    with torch.random.fork_rng():
+        torch.manual_seed(schedule.seed)
+        order = torch.empty(0, dtype=torch.long)
+        for iteration in range(schedule.iterations):
+            if len(order) < min(schedule.batch, data.items):
+                order = torch.randperm(data.items)
+            index, order = order[: schedule.batch], order[schedule.batch :]
+            progress = iteration / schedule.iterations
+            inputs = [
+                _mixed(q[index], f[index], schedule.drop)
+                for q, f in zip(data.inputs, data.float_inputs, strict=True)
+            ]
+            rates.zero()
+            moment = Moment(
+                soft,
+                data,
+                index,
+                soft.module(*inputs),
+                [target[index] for target in data.targets],
+                progress,
+                _beta(schedule, progress),
+            )
+            loss = torch.stack([term(moment) for term in terms]).sum()
+            loss.backward()  # type: ignore[no-untyped-call]
+            rates.step()
+            losses.append(float(loss.detach()))
+            advance()
+    for act in soft.acts.values():
+        act.drop = 0.0
+    return losses
+
+
+def _mixed(quantized: Tensor, exact: Tensor, drop: float) -> Tensor:
+    """Return ``quantized`` with a share ``drop`` of its elements exact."""
+    if not drop or not quantized.is_floating_point():
+        return quantized
+    return torch.where(torch.rand_like(quantized) < drop, exact, quantized)
+
+
+def _beta(schedule: Schedule, progress: float) -> float | None:
+    if progress < schedule.warmup:
+        return None
+    share = (progress - schedule.warmup) / max(1 - schedule.warmup, 1e-9)
+    return schedule.beta_start + (schedule.beta_end - schedule.beta_start) * share

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bring each block its data: what the quantized network feeds it, and what the float one does.
+
+The walk keeps, for all calibration items, only the values that later blocks read.  Its peak
+memory is those of one boundary of both graphs plus one block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, fx
+
+from hwquant.ptq.insert import ACT_PREFIX
+from hwquant.ptq.job import Job
+from hwquant.ptq.learn.blocks import Block
+from hwquant.ptq.learn.piece import Piece, cut, itemwise
+
+__all__ = ["BlockData", "run_piece", "walk"]
+
+CHUNK = 64  # items per forward pass
+
+
+@dataclass(frozen=True)
+class BlockData:
+    """A block and its data over all calibration items, first axis the item.
+
+    ``piece`` computes the compared values from ``inputs``, which the quantized network before
+    the block made; ``float_inputs`` are the float network's values at the same places, and
+    ``targets`` its values of what is compared.  ``rest`` is the float network behind the block,
+    from the compared values and ``rest_inputs`` (by name) to the network's outputs ``logits``;
+    None unless asked for.
+    """
+
+    block: Block
+    piece: Piece
+    inputs: tuple[Tensor, ...]
+    float_inputs: tuple[Tensor, ...]
+    targets: tuple[Tensor, ...]
+    rest: Piece | None = None
+    rest_inputs: dict[str, Tensor] | None = None
+    logits: tuple[Tensor, ...] = ()
+
+    @property
+    def items(self) -> int:
+        """Calibration items."""
+        return len(self.inputs[0])
+
+
+def run_piece(piece: Piece, inputs: Sequence[Tensor], chunk: int = CHUNK) -> tuple[Tensor, ...]:
+    """Return the outputs of ``piece`` for all items, ``chunk`` at a time, without gradients."""
+    starts = range(0, len(inputs[0]), chunk)
+    with torch.no_grad():
+        parts = [piece.module(*(v[start : start + chunk] for v in inputs)) for start in starts]
+    return tuple(torch.cat(values) for values in zip(*parts, strict=True))
+
+
+def walk(job: Job, parts: Sequence[Block], *, rest: bool = False) -> Iterator[BlockData]:
+    """Yield each block with its data; the caller changes ``job.model`` before taking the next.
+
+    So every block sees the network before it as quantized and learned so far.  ``rest`` asks for
+    the float network behind each block too.
+    """
+    items = torch.cat(job.batches)
+    stored = itemwise(job.model, items[:1])
+    float_stored = itemwise(job.reference, items[:1])
+    twins = {node.name: _twin(node) for node in job.model.graph.nodes}
+    pieces = [cut(job.model, part.nodes, part.compared, stored) for part in parts]
+    float_pieces = [cut(job.reference, part.nodes, part.compared, float_stored) for part in parts]
+    ends = _outputs(job.reference)
+    tails: list[Piece | None] = [None] * len(parts)
+    logits: tuple[Tensor, ...] = ()
+    source = next(n.name for n in job.model.graph.nodes if n.op == "placeholder")
+    if rest:
+        whole = {node.name for node in job.reference.graph.nodes}
+        done: set[str] = set()
+        for index, part in enumerate(parts):
+            done |= set(part.nodes)
+            tails[index] = cut(job.reference, whole - done, ends, float_stored)
+        everything = cut(job.reference, whole, ends, ())
+        logits = run_piece(everything, (items,))
+    values = {source: items}
+    float_values = {source: items}
+    for index, part in enumerate(parts):
+        piece, float_piece, tail = pieces[index], float_pieces[index], tails[index]
+        later = {name for p in pieces[index + 1 :] for name in p.inputs}
+        float_later = {name for p in float_pieces[index + 1 :] for name in p.inputs}
+        float_later |= {twins[name] for name in later}
+        float_later |= {name for t in tails[index:] if t for name in t.inputs}
+        wanted = (*float_piece.outputs, *float_later)
+        _extend(job.reference, part, wanted, float_values, float_stored)
+        yield BlockData(
+            part,
+            piece,
+            tuple(values[name] for name in piece.inputs),
+            tuple(float_values[twins[name]] for name in piece.inputs),
+            tuple(float_values[name] for name in part.compared),
+            tail,
+            {name: float_values[name] for name in tail.inputs} if tail else None,
+            logits,
+        )
+        _extend(job.model, part, tuple(later), values, stored)
+        _forget(values, later)
+        _forget(float_values, float_later)
+
+
+def _extend(
+    graph_module: fx.GraphModule,
+    part: Block,
+    wanted: Sequence[str],
+    values: dict[str, Tensor],
+    stored: frozenset[str],
+) -> None:
+    """Add to ``values`` those of ``wanted`` that ``part`` computes."""
+    inside = {node.name for node in graph_module.graph.nodes} & set(part.nodes)
+    new = tuple(dict.fromkeys(n for n in wanted if n in inside and n not in values))
+    if not new:
+        return
+    piece = cut(graph_module, inside, new, stored)
+    results = run_piece(piece, [values[name] for name in piece.inputs])
+    values.update(zip(new, results, strict=True))
+
+
+def _forget(values: dict[str, Tensor], wanted: set[str]) -> None:
+    for name in set(values) - wanted:
+        del values[name]
+
+
+def _twin(node: fx.Node) -> str:
+    """Return the node of the float graph that holds the value ``node`` holds quantized."""
+    while node.op == "call_module" and str(node.target).startswith(f"{ACT_PREFIX}."):
+        node = node.all_input_nodes[0]
+    return node.name
+
+
+def _outputs(graph_module: fx.GraphModule) -> tuple[str, ...]:
+    output = next(n for n in graph_module.graph.nodes if n.op == "output")
+    return tuple(node.name for node in output.all_input_nodes)
