@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from hw.catalogue import COLUMNS, Row, read
 from hw.library import sources_sha256
-from hw.styles import STYLES, fitting
+from hw.styles import STYLES, fitting, style_of
 from hwquant import atomic
 from hwquant.errors import HwquantError
 from hwquant.mac import MacSpec
@@ -82,7 +82,7 @@ def measure(spec: MacSpec, style: str) -> Row:
         cost.resources.to_json(),
         round(luts, 2),
         sum(result.mac_steps for result in report.results),
-        sources_sha256(STYLES[style].sources),
+        sources_sha256(style_of(style, spec).sources),
         cost.flow,
     )
 

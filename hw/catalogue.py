@@ -19,7 +19,7 @@ from hwquant.errors import SpecError
 from hwquant.mac import MacSpec
 
 from .library import sources_sha256
-from .styles import STYLES, fitting
+from .styles import STYLES, fitting, variant
 
 __all__ = ["AUTO", "COLUMNS", "COUNTS", "Choice", "Row", "choose", "rows", "style_name"]
 
@@ -55,7 +55,7 @@ class Row:
     @property
     def current(self) -> bool:
         """Whether the RTL is still what was measured."""
-        known = STYLES.get(self.style)
+        known = variant(self.style, self.spec)
         return known is not None and sources_sha256(known.sources) == self.rtl_sha256
 
 

@@ -18,7 +18,15 @@ from .manifest import Bundle, format_facts, spec_to_json
 from .style import Style
 from .styles import style_of
 from .styles.plain import product_bits, product_parameters
-from .wrapper import checked_name, instance, interface, module, refuse_foreign, write_folder
+from .wrapper import (
+    checked_name,
+    instance,
+    interface,
+    module,
+    name_part,
+    refuse_foreign,
+    write_folder,
+)
 
 __all__ = [
     "generate",
@@ -36,7 +44,7 @@ def kernel_name(spec: MacSpec) -> str:
     >>> kernel_name(MacSpec("e4m3b-2", "int8", lanes=16))
     'hq_mac_e4m3bn2_int8_l16_a48_wrap'
     """
-    weight, act = (str(fmt).replace("-", "n") for fmt in (spec.weight, spec.act))
+    weight, act = (name_part(fmt) for fmt in (spec.weight, spec.act))
     width = spec.accumulator.width
     return f"hq_mac_{weight}_{act}_l{spec.lanes}_a{width}_{spec.overflow.value}"
 

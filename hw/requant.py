@@ -16,13 +16,13 @@ from typing import Any, Final
 
 from hwquant.errors import HwquantError, InputError, SpecError
 from hwquant.fixed import Fixed, signed_bits
-from hwquant.formats import Format, Integer
+from hwquant.formats import Integer, Minifloat
 from hwquant.requant import MultiplyShift, Requantizer, RoundPack, Thresholds
 
 from .library import source_text
 from .manifest import MANIFEST, check_sealed, format_facts, read_record
 from .style import Constant, Parameter
-from .wrapper import checked_name, instance, interface, module, write_folder
+from .wrapper import checked_name, instance, interface, module, name_part, write_folder
 
 __all__ = [
     "RequantBundle",
@@ -98,7 +98,7 @@ def _output(spec: RoundPack) -> dict[str, int]:
     }
 
 
-def _live_bits(fmt: Format) -> int:
+def _live_bits(fmt: Integer | Minifloat) -> int:
     """Return the bits above the rounding point that tell unsaturated magnitudes apart."""
     if isinstance(fmt, Integer):
         return fmt.bits - fmt.signed
@@ -218,7 +218,7 @@ def requant_name(spec: Requantizer) -> str:
     """
     if isinstance(spec, Thresholds):
         return f"hq_thr_l{len(spec.codes)}_a{spec.acc_bits}_c{spec.channels}"
-    fmt = str(spec.fmt).replace("-", "n")
+    fmt = name_part(spec.fmt)
     return f"{_TOPS[requant_style(spec)]}_{fmt}_a{spec.acc_bits}_c{spec.channels}"
 
 

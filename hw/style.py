@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from hwquant.formats import Codebook
 from hwquant.mac import MacSpec
 
-__all__ = ["Constant", "Parameter", "Style", "Timing"]
+__all__ = ["Constant", "Parameter", "Style", "Timing", "refuse_codebooks"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,14 @@ Parameter = int | Constant
 
 
 def _any_spec(_: MacSpec) -> str | None:
+    return None
+
+
+def refuse_codebooks(spec: MacSpec) -> str | None:
+    """Return why a style that only knows integers and minifloats refuses ``spec``, None if not."""
+    for fmt in (spec.weight, spec.act):
+        if isinstance(fmt, Codebook):
+            return f"{fmt} is a codebook, which it does not decode"
     return None
 
 

@@ -13,11 +13,15 @@ from typing import Any, Final
 
 from hwquant.atomic import atomic_folder
 from hwquant.errors import InputError, SpecError
+from hwquant.formats import Format
 
 from .manifest import MANIFEST, seal, sha256_text
 from .style import Parameter
 
-__all__ = ["checked_name", "instance", "interface", "module", "refuse_foreign", "write_folder"]
+__all__ = ["checked_name", "instance", "interface", "module", "name_part", "refuse_foreign"]
+__all__ += ["write_folder"]
+
+LONGEST_PART: Final = 24
 
 _IDENTIFIER: Final = re.compile(r"[a-z][a-z0-9_]{0,126}")
 
@@ -37,6 +41,19 @@ def checked_name(name: str) -> str:
             "and not the name of an RTL block"
         )
     return name
+
+
+def name_part(fmt: Format) -> str:
+    """Return a format's name as a part of an identifier; that of a long list is cut by its hash.
+
+    >>> from hwquant.formats import parse
+    >>> name_part(parse("pow4a0.75f6")), name_part(parse("cb2f1_-3_0_1_4"))
+    ('pow4a0p75f6', 'cb2f1_n3_0_1_4')
+    """
+    name = str(fmt).replace("-", "n").replace(".", "p")
+    if len(name) <= LONGEST_PART:
+        return name
+    return f"{name.partition('_')[0]}_{sha256_text(name)[:8]}"
 
 
 def instance(block: str, values: Mapping[str, Parameter], ports: tuple[str, ...]) -> str:

@@ -12,11 +12,21 @@ from typing import Any
 from hwquant.block import BlockFormat, parse
 from hwquant.errors import HwquantError
 from hwquant.fixed import Fixed
-from hwquant.formats import Format, Integer, Minifloat, integers, minifloats
+from hwquant.formats import (
+    Codebook,
+    Format,
+    Integer,
+    Minifloat,
+    Power,
+    codebook,
+    integers,
+    minifloats,
+)
 from hwquant.mac import MacSpec, Overflow
 
 __all__ = [
     "BlockFormat",
+    "Codebook",
     "Fixed",
     "Format",
     "HwquantError",
@@ -24,8 +34,10 @@ __all__ = [
     "MacSpec",
     "Minifloat",
     "Overflow",
+    "Power",
     "Recipe",
     "check_qonnx",
+    "codebook",
     "export_qonnx",
     "integers",
     "load_quantized",

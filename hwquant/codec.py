@@ -13,7 +13,7 @@ import math
 from fractions import Fraction
 
 from hwquant.errors import FormatError, InputError
-from hwquant.formats import Format, Integer
+from hwquant.formats import Codebook, Format, Integer
 
 __all__ = ["decode", "encode", "value"]
 
@@ -33,6 +33,8 @@ def decode(fmt: Format, code: int) -> int:
         )
     if isinstance(fmt, Integer):
         return code - (1 << fmt.bits) if code > fmt.max_int else code
+    if isinstance(fmt, Codebook):
+        return fmt.by_code[code]
     sign, magnitude = divmod(code, 1 << fmt.exponent_bits + fmt.mantissa_bits)
     exponent, mantissa = divmod(magnitude, 1 << fmt.mantissa_bits)
     hidden = 1 << fmt.mantissa_bits if exponent else 0  # zero and subnormals have none
@@ -65,6 +67,11 @@ def encode(fmt: Format, x: float | Fraction) -> int:
     if isinstance(fmt, Integer):
         integer = -round(steps) if negative else round(steps)  # nearest, ties to even
         return min(max(integer, fmt.min_int), fmt.max_int) & (1 << fmt.bits) - 1
+    if isinstance(fmt, Codebook):
+        halves = -2 * steps if negative else 2 * steps
+        rank = sum(middle < halves or (middle == halves and up) for middle, up in fmt.boundaries)
+        code = fmt.ordered_codes[rank]
+        return 1 << fmt.bits - 1 if fmt.sign_magnitude and negative and code == 0 else code
     if negative and not fmt.signed:
         return 0
     shift = 0  # of the significand's least significant bit, in steps

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hwquant import codec
 from hwquant.errors import FormatError, InputError
-from hwquant.formats import Format, Integer
+from hwquant.formats import Codebook, Format, Integer
 
 __all__ = ["canonical", "decode", "encode", "integer_dtype", "quantize", "value_table", "values"]
 
@@ -43,10 +43,20 @@ def value_table(fmt: Format) -> NDArray[np.float32]:
     integers, valid = _tables(fmt)
     table = np.ldexp(integers.astype(np.float64), fmt.lsb_exp).astype(np.float32)
     table[~valid] = np.nan
-    if not isinstance(fmt, Integer) and fmt.signed:
+    if fmt.sign_magnitude:
         table[1 << fmt.bits - 1] = -0.0
     table.setflags(write=False)
     return table
+
+
+@lru_cache(maxsize=1024)
+def _steps_up(fmt: Codebook) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
+    """Return the least number that rounds to each value but the lowest, and every value's code."""
+    middles = np.ldexp(np.array([m for m, _ in fmt.boundaries], np.float64), fmt.lsb_exp - 1)
+    up = np.array([goes for _, goes in fmt.boundaries])
+    return np.where(up, middles, np.nextafter(middles, np.inf)), np.array(
+        fmt.ordered_codes, np.uint8
+    )
 
 
 def decode(fmt: Format, codes: ArrayLike) -> Array:
@@ -84,6 +94,12 @@ def encode(fmt: Format, x: ArrayLike, name: str = "array") -> NDArray[np.uint8]:
         raise InputError(
             f"{name} holds NaN (first at index {where}); it cannot be encoded as {fmt}"
         )
+    if isinstance(fmt, Codebook):
+        thresholds, ordered = _steps_up(fmt)
+        found = ordered[np.searchsorted(thresholds, real, side="right")]
+        if not fmt.sign_magnitude:
+            return found
+        return np.where((found == 0) & np.signbit(real), np.uint8(1 << fmt.bits - 1), found)
     steps = np.ldexp(real, -fmt.lsb_exp)
     if isinstance(fmt, Integer):
         rounded = np.rint(np.clip(steps, fmt.min_int, fmt.max_int)).astype(np.int64)
@@ -109,6 +125,6 @@ def quantize(fmt: Format, x: ArrayLike, name: str = "array") -> NDArray[np.float
 def canonical(fmt: Format, codes: ArrayLike) -> NDArray[np.uint8]:
     """Return ``codes`` with -0 replaced by +0, so that equal numbers have equal codes."""
     array = np.asarray(codes).astype(np.uint8)
-    if isinstance(fmt, Integer) or not fmt.signed:
+    if not fmt.sign_magnitude:
         return array
     return np.where(array == 1 << fmt.bits - 1, np.uint8(0), array)

@@ -24,6 +24,8 @@ def _number(x: Fraction) -> int | float:
 def _class_of(fmt: formats.Format, code: int) -> str:
     if codec.decode(fmt, code) == 0:
         return "zero"
+    if isinstance(fmt, formats.Codebook):
+        return f"{codec.decode(fmt, code)} steps"
     if isinstance(fmt, formats.Integer) or fmt.exponent_bits == 0:
         return "integer"
     exponent = code >> fmt.mantissa_bits & (1 << fmt.exponent_bits) - 1

@@ -9,6 +9,7 @@ Grammar (``parse(str(f)) == f`` for every format)::
     e2m1  ue2m2  e0m3           minifloat, unsigned minifloat, sign-magnitude integer
     e4m3b4                      explicit exponent bias
     e4m3fn  e5m2ieee            OCP special codes: NaN at the top, or IEEE inf and NaN
+    pow4a0.75f6  cb2f1_-3_0_1_4 codebooks (`hwquant.codebook`)
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ from fractions import Fraction
 from functools import cached_property, lru_cache
 from typing import Final
 
+from hwquant.codebook import Codebook, Power, codebook, parse_codebook
 from hwquant.errors import FormatError
 
-__all__ = ["Format", "Integer", "Minifloat", "integers", "minifloats", "parse"]
+__all__ = ["Codebook", "Format", "Integer", "Minifloat", "Power", "codebook", "integers"]
+__all__ += ["minifloats", "parse"]
 
 MIN_LSB_EXP: Final = -126  # the step stays a normal float32
 MAX_VALUE_EXP: Final = 128  # every value stays below 2**128, the float32 overflow bound
@@ -49,6 +52,11 @@ class Integer:
 
     def __str__(self) -> str:
         return f"{'' if self.signed else 'u'}int{self.bits}{'n' if self.narrow else ''}"
+
+    @property
+    def sign_magnitude(self) -> bool:
+        """Whether a code is a sign bit and a magnitude: never."""
+        return False
 
     @property
     def lsb_exp(self) -> int:
@@ -140,6 +148,11 @@ class Minifloat:
         return self.signed + self.exponent_bits + self.mantissa_bits
 
     @property
+    def sign_magnitude(self) -> bool:
+        """Whether a code is a sign bit and a magnitude: where there is a sign."""
+        return self.signed
+
+    @property
     def default_bias(self) -> int:
         """The exponent bias a name without ``b`` means."""
         return (1 << self.exponent_bits - 1) - 1 if self.exponent_bits else 1 - self.mantissa_bits
@@ -196,7 +209,7 @@ class Minifloat:
         return self.step
 
 
-Format = Integer | Minifloat
+Format = Integer | Minifloat | Codebook
 
 _INTEGER = re.compile(r"(u?)int(\d{1,3})(n?)")
 _MINIFLOAT = re.compile(r"(u?)e(\d{1,3})m(\d{1,3})(?:b(-?\d{1,4}))?(fn|ieee)?")
@@ -228,9 +241,12 @@ def parse(name: str) -> Format:
             f"format {name!r} is block-scaled (hwquant.block.parse); allowed here: formats of "
             "single numbers, such as int8 or e2m1"
         )
+    if (found := parse_codebook(name)) is not None:
+        return found
     raise FormatError(
         f"format {name!r} is unknown; allowed: int2..int8, int4n, uint1..uint8, eXmY and ueXmY of "
-        "2..8 bits, with bias (e4m3b4) or OCP specials (e4m3fn, e5m2ieee)"
+        "2..8 bits, with bias (e4m3b4) or OCP specials (e4m3fn, e5m2ieee), codebooks such as "
+        "pow4a0.75f6, upow4a0.75f6 and cb2f1_-3_0_1_4"
     )
 
 

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from hwquant import codec_np
 from hwquant.errors import SpecError
 from hwquant.fixed import Fixed, signed_bits
-from hwquant.formats import Format, Integer, parse
+from hwquant.formats import Format, Minifloat, parse
 
 __all__ = ["MAX_ACC_BITS", "MacSpec", "Overflow", "certificate", "paper_bits", "product_range"]
 
@@ -172,12 +172,13 @@ def paper_bits(weight: Format, act: Format, length: int) -> int:
     """Return the accumulator width of arXiv 2311.12359 for a dot product of ``length``.
 
     Integers: ``ra + rb + ceil(log2 n) + 1``; minifloats: ``2**ea + ma + 2**eb + mb +
-    ceil(log2 n) - 1``.  A mixed pair takes each operand's half of the two formulas.
+    ceil(log2 n) - 1``; a codebook counts as the integers it decodes to.  A mixed pair takes each
+    operand's half of the two formulas.
     """
 
     def half(fmt: Format) -> float:
-        if isinstance(fmt, Integer):
-            return fmt.bits + 0.5
-        return (1 << fmt.exponent_bits) + fmt.mantissa_bits - 0.5
+        if isinstance(fmt, Minifloat):
+            return (1 << fmt.exponent_bits) + fmt.mantissa_bits - 0.5
+        return signed_bits(fmt.min_int, fmt.max_int) - (not fmt.signed) + 0.5
 
     return int(half(weight) + half(act)) + math.ceil(math.log2(length))

@@ -20,7 +20,7 @@ from hwquant.channels import Number, PerChannel, accumulators, check_bits, check
 from hwquant.codec_np import integer_dtype
 from hwquant.errors import SpecError
 from hwquant.fixed import Fixed, signed_bits
-from hwquant.formats import Format, Integer, parse
+from hwquant.formats import Codebook, Format, Integer, Minifloat, parse
 from hwquant.mac import MAX_ACC_BITS
 
 __all__ = ["Codes", "MultiplyShift", "RoundPack"]
@@ -42,6 +42,14 @@ def _exponent(scale: Fraction, what: str) -> int:
     )
 
 
+def _even_steps(fmt: Format | str) -> Integer | Minifloat:
+    """Return the output format; raises `SpecError` for a codebook, whose codes no rounding makes."""
+    found = parse(fmt) if isinstance(fmt, str) else fmt
+    if isinstance(found, Codebook):
+        raise SpecError(f"{found} is a codebook, allowed: integers and minifloats; use Thresholds")
+    return found
+
+
 @dataclass(frozen=True)
 class RoundPack:
     """Normalise, round, pack: ``code = RNE((acc + bias[c]) / 2**shift[c])`` in ``fmt``.
@@ -55,7 +63,7 @@ class RoundPack:
     Raises `SpecError` for impossible numbers, `FormatError` for an unknown format.
     """
 
-    fmt: Format
+    fmt: Integer | Minifloat
     acc_bits: int
     bias: tuple[int, ...] = (0,)
     shift: tuple[int, ...] = (0,)
@@ -67,7 +75,7 @@ class RoundPack:
         bias: Sequence[int] = (0,),
         shift: Sequence[int] = (0,),
     ) -> None:
-        object.__setattr__(self, "fmt", parse(fmt) if isinstance(fmt, str) else fmt)
+        object.__setattr__(self, "fmt", _even_steps(fmt))
         object.__setattr__(self, "acc_bits", acc_bits)
         object.__setattr__(self, "bias", tuple(map(int, bias)))
         object.__setattr__(self, "shift", tuple(map(int, shift)))
@@ -187,7 +195,7 @@ class MultiplyShift:
     Raises `SpecError` for impossible numbers, `FormatError` for an unknown format.
     """
 
-    fmt: Format
+    fmt: Integer | Minifloat
     acc_bits: int
     mult: tuple[int, ...]
     bias: tuple[int, ...]
@@ -207,7 +215,7 @@ class MultiplyShift:
                 raise SpecError(
                     f"{name} has {len(column)} entries, allowed 1 or {count} (channels)"
                 )
-        object.__setattr__(self, "fmt", parse(fmt) if isinstance(fmt, str) else fmt)
+        object.__setattr__(self, "fmt", _even_steps(fmt))
         object.__setattr__(self, "acc_bits", acc_bits)
         object.__setattr__(self, "mult", tuple(map(int, mult)))
         object.__setattr__(self, "bias", tuple(map(int, bias)) * (count // len(bias)))

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwquant import codec_np
-from hwquant.formats import Format, Integer
+from hwquant.formats import Format, Minifloat
 from hwquant.mac import Overflow, product_range
 
 from .kernels import Kernel
@@ -283,7 +283,7 @@ def _possible(kernel: Kernel) -> dict[str, bool]:
 def _operand_bins(name: str, fmt: Format, counts: NDArray[np.int64]) -> dict[str, Bin]:
     """Return the bins of one operand from how often each of its codes was sent."""
     exponent, mantissa = (
-        (0, 0) if isinstance(fmt, Integer) else (fmt.exponent_bits, fmt.mantissa_bits)
+        (fmt.exponent_bits, fmt.mantissa_bits) if isinstance(fmt, Minifloat) else (0, 0)
     )
     codes = np.array(fmt.codes)
     values = codec_np.decode(fmt, codes)
@@ -295,10 +295,9 @@ def _operand_bins(name: str, fmt: Format, counts: NDArray[np.int64]) -> dict[str
 
     normal = 1 << mantissa
     magnitude = codes & (1 << sign) - 1 if fmt.signed else codes
-    signed_zero = fmt.signed and not isinstance(fmt, Integer)
     return {
         f"{name} +0": times(codes == 0),
-        f"{name} -0": times(codes == 1 << sign, able=signed_zero),
+        f"{name} -0": times(codes == 1 << sign, able=fmt.sign_magnitude),
         f"{name} smallest": times(abs(values) == min(abs(v) for v in values.tolist() if v)),
         f"{name} subnormal": times((magnitude > 0) & (magnitude < normal), able=exponent > 0),
         f"{name} smallest normal": times(magnitude == normal, able=exponent > 0),

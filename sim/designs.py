@@ -90,7 +90,7 @@ def _farm(specs: Sequence[MacSpec], style: str) -> Design:
         for index, (spec, chosen) in enumerate(zip(specs, styles, strict=True))
     )
     sources = cell_models(styles[0].primitives)
-    sources |= {name: source_text(name) for name in styles[0].sources}
+    sources |= {name: source_text(name) for chosen in styles for name in chosen.sources}
     sources["kernels.sv"] = "\n".join(kernel_text(k.spec, k.name, style) for k in kernels)
     return Design(kernels, sources)
 

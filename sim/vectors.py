@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from hw.manifest import spec_to_json
 from hwquant import codec
-from hwquant.formats import Format, Integer
+from hwquant.formats import Codebook, Format, Integer, Minifloat
 from hwquant.mac import MacSpec
 
 __all__ = [
@@ -109,6 +109,10 @@ def corner_codes(fmt: Format) -> Codes:
         wanted = {0, 1, fmt.max_int, fmt.max_int - 1}
         if fmt.signed:
             wanted |= {code % (1 << fmt.bits) for code in (-1, -2, fmt.min_int, fmt.min_int + 1)}
+    elif isinstance(fmt, Codebook):
+        order, zero = fmt.ordered_codes, fmt.zero_rank
+        wanted = {*order[:2], *order[-2:], *order[max(zero - 2, 0) : zero + 3]}
+        wanted |= {1 << fmt.bits - 1} & set(fmt.codes)  # the largest of two's complement ranks, -0
     else:
         first_normal = 1 << fmt.mantissa_bits
         top = fmt.max_magnitude_code
@@ -250,7 +254,7 @@ def _longest(spec: MacSpec, rng: np.random.Generator, beats: int) -> Pass:
             weight[dot, beat], act[dot, beat] = chosen[beat % len(chosen)]
     for dot in range(3, len(KINDS)):
         for codes, fmt in ((weight, spec.weight), (act, spec.act)):
-            if not isinstance(fmt, Integer):
+            if isinstance(fmt, Minifloat):
                 full = (1 << fmt.mantissa_bits) - 1
                 codes[dot] = next(
                     code | full if code | full in fmt.codes else code

@@ -16,7 +16,7 @@ import pytest
 from hw import kernel_text, product_bits, product_text
 from hw.library import source_text
 from hw.requant import requant_sources
-from hw.styles import STYLES
+from hw.styles import CODEBOOK_STYLES, STYLES
 from hw.styles.plain import PRODUCT_SOURCES
 from hw.yosys import run
 from hwquant.errors import ToolError
@@ -350,7 +350,8 @@ def test_every_block_of_the_library_has_representative_parameters():
     assert {f"{block}.sv" for block in BLOCKS} == plain
     # The blocks of the other styles and of requantizers go through the front ends inside whole
     # kernels: test_styles, test_bucket, test_tree, test_rtl_requant.  None may be of no use.
-    used = {name for style in STYLES.values() for name in style.sources}
+    styles = (*STYLES.values(), *CODEBOOK_STYLES.values())
+    used = {name for style in styles for name in style.sources}
     for kind in (MultiplyShift, RoundPack, Thresholds):
         used |= set(requant_sources(kind.of("e2m1", 16, unit=1, scale=4)))
     folder = files_of("hw").joinpath("rtl")

@@ -17,7 +17,7 @@ import numpy as np
 from costmodel.explore import pareto
 from hwquant import atomic
 from hwquant.errors import InputError
-from hwquant.formats import Integer, parse
+from hwquant.formats import Codebook, Integer, parse
 
 __all__ = ["Axis", "Figure", "axis", "draw", "family"]
 
@@ -29,6 +29,7 @@ STYLE = {
     "minifloat E2": ("s", "#D55E00"),
     "minifloat E3": ("^", "#009E73"),
     "minifloat E4+": ("D", "#CC79A7"),
+    "codebook": ("P", "#E69F00"),
 }
 # Tried in turn, in points from the marker.
 LABEL_OFFSETS = ((6, 5), (6, -11), (-6, 6), (-6, -12), (12, 14), (12, -20), (-12, 16), (-12, -22))
@@ -91,6 +92,8 @@ def family(format_name: str) -> str:
     fmt = parse(format_name)
     if isinstance(fmt, Integer):
         return "integer"
+    if isinstance(fmt, Codebook):
+        return "codebook"
     bits = fmt.exponent_bits
     return "minifloat E0-E1" if bits <= 1 else f"minifloat E{bits if bits < 4 else '4+'}"
 

@@ -7,11 +7,12 @@ from typing import Final
 
 from hw.style import Style
 from hwquant.errors import SpecError
+from hwquant.formats import Codebook
 from hwquant.mac import MacSpec
 
-from . import booth, bucket, plain, shift, table, tree
+from . import book, booth, bucket, plain, shift, table, tree
 
-__all__ = ["STYLES", "fitting", "style_of"]
+__all__ = ["CODEBOOK_STYLES", "STYLES", "fitting", "style_of", "variant"]
 
 STYLES: Final = {
     style.name: style
@@ -32,15 +33,24 @@ STYLES: Final = {
 }
 """Every style by name."""
 
+CODEBOOK_STYLES: Final = {style.name: style for style in (book.PLAIN,)}
+"""What a style is where an operand is a codebook, if that is other hardware."""
+
+
+def variant(name: str, spec: MacSpec) -> Style | None:
+    """Return the style called ``name`` as it is for ``spec``, fitting or not; None if unknown."""
+    books = any(isinstance(fmt, Codebook) for fmt in (spec.weight, spec.act))
+    return (CODEBOOK_STYLES.get(name) if books else None) or STYLES.get(name)
+
 
 def style_of(name: str, spec: MacSpec) -> Style:
     """Return the style called ``name``, which must be able to do ``spec``.
 
     Raises `SpecError` for an unknown name, or when the style cannot do the spec, with the reason.
     """
-    if name not in STYLES:
+    style = variant(name, spec)
+    if style is None:
         raise SpecError(f"kernel style {name!r}, allowed: {', '.join(STYLES)}")
-    style = STYLES[name]
     reason = style.refuse(spec)
     if reason is not None:
         raise SpecError(
@@ -52,4 +62,5 @@ def style_of(name: str, spec: MacSpec) -> Style:
 
 def fitting(spec: MacSpec) -> list[Style]:
     """Return the styles that can do ``spec``."""
-    return [style for style in STYLES.values() if style.refuse(spec) is None]
+    styles = [variant(name, spec) for name in STYLES]
+    return [style for style in styles if style is not None and style.refuse(spec) is None]

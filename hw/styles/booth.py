@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from hw.style import Parameter, Style
-from hwquant.formats import Format, Integer
+from hw.style import Parameter, Style, refuse_codebooks
+from hwquant.formats import Format, Minifloat
 from hwquant.mac import MacSpec, Overflow
 
 from .table import ACCUMULATOR_SOURCES, PRIMITIVES
@@ -32,11 +32,11 @@ LEAST: Final = 3
 
 
 def _flips(fmt: Format) -> bool:
-    return fmt.signed and not isinstance(fmt, Integer)
+    return fmt.sign_magnitude
 
 
 def _twos(fmt: Format) -> bool:
-    return fmt.signed and isinstance(fmt, Integer)
+    return fmt.signed and not fmt.sign_magnitude
 
 
 def _width(fmt: Format) -> int:
@@ -74,12 +74,14 @@ def _low_bits(spec: MacSpec) -> int:
 
 
 def _refuse(spec: MacSpec) -> str | None:
+    if (reason := refuse_codebooks(spec)) is not None:
+        return reason
     if spec.lanes != 1:
         return f"{spec.lanes} lanes, it has one"
     if spec.overflow is not Overflow.WRAP:
         return "its accumulator wraps and has no clamp"
     for fmt in (spec.weight, spec.act):
-        if not isinstance(fmt, Integer) and fmt.exponent_bits > 1:
+        if isinstance(fmt, Minifloat) and fmt.exponent_bits > 1:
             return f"the values of {fmt} are not evenly spaced"
         if _width(fmt) < LEAST:
             return f"{_width(fmt)} magnitude bits in {fmt}, allowed from {LEAST}"

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from hw.library import source_text
-from hw.style import Style, Timing
+from hw.style import Style, Timing, refuse_codebooks
 from hw.wrapper import instance, module
 from hwquant.fixed import signed_bits
-from hwquant.formats import Format, Integer
+from hwquant.formats import Format, Minifloat
 from hwquant.mac import MacSpec, Overflow
 
 from .booth import LEAST, row_sites
@@ -85,14 +85,14 @@ class Plan:
 
 def _exponents(fmt: Format) -> int:
     """Return the number of exponents of a format that shift; 0 where there is but one."""
-    if isinstance(fmt, Integer) or fmt.exponent_bits < 2:
+    if not isinstance(fmt, Minifloat) or fmt.exponent_bits < 2:
         return 0
     return (1 << fmt.exponent_bits) - 1
 
 
 def _significands(fmt: Format) -> tuple[int, int]:
     """Return the least and greatest signed significand."""
-    if isinstance(fmt, Integer):
+    if not isinstance(fmt, Minifloat):
         return (-(1 << fmt.bits - 1), (1 << fmt.bits - 1) - 1) if fmt.signed else (0, fmt.max_int)
     top = (1 << fmt.mantissa_bits + (fmt.exponent_bits > 0)) - 1
     return (-top if fmt.signed else 0), top
@@ -127,7 +127,7 @@ def _fields(spec: MacSpec, window: int) -> bool:
     """
     total = 0
     for fmt in (spec.weight, spec.act):
-        if not _exponents(fmt) or isinstance(fmt, Integer) or fmt.mantissa_bits:
+        if not _exponents(fmt) or not isinstance(fmt, Minifloat) or fmt.mantissa_bits:
             return False
         total += fmt.exponent_bits
     return window == 0 and total <= 6
@@ -136,7 +136,7 @@ def _fields(spec: MacSpec, window: int) -> bool:
 def _recode_act(spec: MacSpec) -> bool:
     """Return whether Booth rows recode the activation's significand; the smaller way."""
     shapes = [
-        (_width(fmt), isinstance(fmt, Integer) and fmt.signed) for fmt in (spec.weight, spec.act)
+        (_width(fmt), fmt.signed and not fmt.sign_magnitude) for fmt in (spec.weight, spec.act)
     ]
     (weight, weight_signed), (act, act_signed) = shapes
     if min(weight, act) < LEAST:
@@ -148,7 +148,7 @@ def _recode_act(spec: MacSpec) -> bool:
 
 def _width(fmt: Format) -> int:
     """Return the width of a significand in the RTL."""
-    if isinstance(fmt, Integer):
+    if not isinstance(fmt, Minifloat):
         return fmt.bits
     return fmt.mantissa_bits + (fmt.exponent_bits > 0)
 
@@ -189,6 +189,8 @@ def _fastest(spec: MacSpec) -> int:
 
 def refuse(spec: MacSpec) -> str | None:
     """Return why no bucket kernel does ``spec``, None where one does."""
+    if (reason := refuse_codebooks(spec)) is not None:
+        return reason
     if not (_exponents(spec.weight) or _exponents(spec.act)):
         return "neither operand has two exponent bits or more, so every product has one bucket"
     if spec.overflow is Overflow.SATURATE:

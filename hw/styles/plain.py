@@ -5,11 +5,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from hw.style import Style
-from hwquant.formats import Format, Integer
+from hw.style import Style, refuse_codebooks
+from hwquant.errors import SpecError
+from hwquant.fixed import signed_bits
+from hwquant.formats import Format, Integer, Minifloat
 from hwquant.mac import MacSpec, Overflow
 
 __all__ = ["PRODUCT_SOURCES", "STYLE", "operand", "product_bits", "product_parameters"]
+__all__ += ["significand_bits"]
 
 PRODUCT_SOURCES: Final = (
     "hq_decode.sv",
@@ -21,14 +24,19 @@ PRODUCT_SOURCES: Final = (
 """The files of the product alone (top ``hq_product``), lower blocks first."""
 
 
-def _significand_bits(fmt: Format) -> int:
+def significand_bits(fmt: Format) -> int:
+    """Return the width of a code's significand in the RTL; of a codebook, that of its values."""
     if isinstance(fmt, Integer):
         return fmt.bits
-    return fmt.mantissa_bits + (fmt.exponent_bits > 0)
+    if isinstance(fmt, Minifloat):
+        return fmt.mantissa_bits + (fmt.exponent_bits > 0)
+    if fmt.signed and not fmt.sign_magnitude:
+        return signed_bits(fmt.min_int, fmt.max_int)
+    return fmt.max_int.bit_length()
 
 
 def _largest_shift(fmt: Format) -> int:
-    if isinstance(fmt, Integer) or fmt.exponent_bits < 2:
+    if not isinstance(fmt, Minifloat) or fmt.exponent_bits < 2:
         return 0
     return (1 << fmt.exponent_bits) - 2
 
@@ -45,24 +53,29 @@ def product_bits(weight: Format, act: Format) -> int:
     (9, 26)
     """
     pair = (weight, act)
-    twos_complement = any(isinstance(fmt, Integer) and fmt.signed for fmt in pair)
-    magnitude = sum(_significand_bits(fmt) + _largest_shift(fmt) for fmt in pair)
+    twos_complement = any(fmt.signed and not fmt.sign_magnitude for fmt in pair)
+    magnitude = sum(significand_bits(fmt) + _largest_shift(fmt) for fmt in pair)
     return magnitude + (not twos_complement)
 
 
 def operand(prefix: str, fmt: Format) -> dict[str, int]:
     """Return the parameters that describe one operand to ``hq_decode`` and what holds it."""
-    minifloat = not isinstance(fmt, Integer)
+    minifloat = isinstance(fmt, Minifloat)
     return {
         f"{prefix}Bits": fmt.bits,
-        f"{prefix}Float": int(minifloat),
+        f"{prefix}Float": int(minifloat or fmt.sign_magnitude),
         f"{prefix}Signed": int(fmt.signed),
-        f"{prefix}ExpBits": fmt.exponent_bits if not isinstance(fmt, Integer) else 0,
+        f"{prefix}ExpBits": fmt.exponent_bits if isinstance(fmt, Minifloat) else 0,
     }
 
 
 def product_parameters(spec: MacSpec) -> dict[str, int]:
-    """Return the parameters of block ``hq_product``, in declaration order."""
+    """Return the parameters of block ``hq_product``, in declaration order.
+
+    Raises `SpecError` for a codebook, which that block does not decode.
+    """
+    if (reason := refuse_codebooks(spec)) is not None:
+        raise SpecError(f"hq_product: {reason}; allowed: integers and minifloats")
     return {
         **operand("Weight", spec.weight),
         **operand("Act", spec.act),

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from hw.style import Parameter, Style
-from hwquant.formats import Format, Integer
+from hw.style import Parameter, Style, refuse_codebooks
+from hwquant.formats import Format, Minifloat
 from hwquant.mac import MacSpec, Overflow
 
 from .booth import SOURCES as BOOTH_SOURCES
@@ -32,22 +32,22 @@ LARGEST_ACC: Final = 1024
 
 
 def _shifts(fmt: Format) -> bool:
-    return not isinstance(fmt, Integer) and fmt.exponent_bits > 1
+    return isinstance(fmt, Minifloat) and fmt.exponent_bits > 1
 
 
 def _twos(fmt: Format) -> bool:
-    return isinstance(fmt, Integer) and fmt.signed
+    return fmt.signed and not fmt.sign_magnitude
 
 
 def _significand(fmt: Format) -> int:
     """Return the width of the significand, a hidden bit included."""
-    if isinstance(fmt, Integer):
+    if not isinstance(fmt, Minifloat):
         return fmt.bits
     return fmt.mantissa_bits + (fmt.exponent_bits > 0)
 
 
 def _largest_shift(fmt: Format) -> int:
-    if isinstance(fmt, Integer) or fmt.exponent_bits < 2:
+    if not isinstance(fmt, Minifloat) or fmt.exponent_bits < 2:
         return 0
     return (1 << fmt.exponent_bits) - 2
 
@@ -59,6 +59,8 @@ def _low_bits(spec: MacSpec) -> int:
 
 
 def _refuse(spec: MacSpec) -> str | None:
+    if (reason := refuse_codebooks(spec)) is not None:
+        return reason
     both = (spec.weight, spec.act)
     if spec.lanes != 1:
         return f"{spec.lanes} lanes, it has one"
@@ -92,10 +94,10 @@ def _recode_act(spec: MacSpec) -> bool:
 def _parameters(spec: MacSpec) -> Mapping[str, Parameter]:
     found: dict[str, Parameter] = {"Primitive": 1}
     for prefix, fmt in (("Weight", spec.weight), ("Act", spec.act)):
-        minifloat = not isinstance(fmt, Integer)
+        minifloat = isinstance(fmt, Minifloat)
         found |= {
             f"{prefix}Bits": fmt.bits,
-            f"{prefix}ExpBits": fmt.exponent_bits if not isinstance(fmt, Integer) else 0,
+            f"{prefix}ExpBits": fmt.exponent_bits if isinstance(fmt, Minifloat) else 0,
             f"{prefix}Twos": int(_twos(fmt)),
             f"{prefix}Flip": int(fmt.signed and minifloat),
         }

@@ -19,7 +19,7 @@ from hw.codes import found_code
 from hw.style import Constant, Parameter, Style
 from hwquant import codec
 from hwquant.errors import SpecError
-from hwquant.formats import Format, Integer, Minifloat
+from hwquant.formats import Codebook, Format, Integer, Minifloat
 from hwquant.mac import MacSpec, Overflow
 
 __all__ = ["ACCUMULATOR_SOURCES", "PORTABLE", "SOURCES", "STYLE", "Tables", "tables"]
@@ -68,17 +68,20 @@ Truth = int  # a function of both codes: bit number act code + weight code * 2**
 
 
 def _has_sign_bit(fmt: Format) -> bool:
-    return fmt.signed and not isinstance(fmt, Integer)
+    return fmt.sign_magnitude
 
 
 def magnitudes(fmt: Format) -> tuple[int, ...]:
     """Return what the code without its sign bit means, excluded codes as if they were ordinary.
 
-    Integers have no sign bit: their values are two's complement.
+    Integers have no sign bit: their values are two's complement.  A code to which a codebook gives
+    no value means 0.
     """
     if isinstance(fmt, Integer):
         ordinary: Format = Integer(fmt.bits, fmt.signed)
         return tuple(codec.decode(ordinary, code) for code in range(1 << fmt.bits))
+    if isinstance(fmt, Codebook):
+        return tuple(fmt.by_code.get(code, 0) for code in range(1 << fmt.bits - fmt.sign_magnitude))
     ordinary = Minifloat(fmt.exponent_bits, fmt.mantissa_bits, signed=fmt.signed)
     size = 1 << fmt.exponent_bits + fmt.mantissa_bits
     return tuple(codec.decode(ordinary, code) for code in range(size))

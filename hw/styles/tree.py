@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from hw.style import Parameter, Style
+from hw.style import Parameter, Style, refuse_codebooks
 from hwquant.fixed import signed_bits
-from hwquant.formats import Format, Integer
+from hwquant.formats import Format, Minifloat
 from hwquant.mac import MacSpec, Overflow
 
 from .booth import LEAST, row_sites
@@ -49,15 +49,15 @@ TABLE_INPUTS: Final = 6
 
 
 def _flips(fmt: Format) -> bool:
-    return fmt.signed and not isinstance(fmt, Integer)
+    return fmt.sign_magnitude
 
 
 def _twos(fmt: Format) -> bool:
-    return fmt.signed and isinstance(fmt, Integer)
+    return fmt.signed and not fmt.sign_magnitude
 
 
 def _exponent_bits(fmt: Format) -> int:
-    return 0 if isinstance(fmt, Integer) else fmt.exponent_bits
+    return 0 if not isinstance(fmt, Minifloat) else fmt.exponent_bits
 
 
 def _magnitude_bits(fmt: Format) -> int:
@@ -66,7 +66,7 @@ def _magnitude_bits(fmt: Format) -> int:
 
 def _significand(fmt: Format) -> int:
     """Return the width of the significand, a hidden bit included."""
-    if isinstance(fmt, Integer):
+    if not isinstance(fmt, Minifloat):
         return fmt.bits
     return fmt.mantissa_bits + (fmt.exponent_bits > 0)
 
@@ -109,6 +109,8 @@ def _latency(spec: MacSpec) -> int:
 
 
 def _refuse(spec: MacSpec) -> str | None:
+    if (reason := refuse_codebooks(spec)) is not None:
+        return reason
     both = (spec.weight, spec.act)
     if spec.overflow is not Overflow.WRAP:
         return "its accumulator wraps and has no clamp"

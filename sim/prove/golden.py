@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from hwquant import codec
 from hwquant.fixed import signed_bits
-from hwquant.formats import Format, Integer
+from hwquant.formats import Format
 from hwquant.mac import Overflow, product_range
 from sim.kernels import Kernel
 
@@ -67,8 +67,8 @@ def _legal_function(name: str, fmt: Format) -> list[str]:
 
 
 def _negative(fmt: Format, code: str) -> str:
-    """Return the sign bit of a minifloat code; an integer carries its sign in its value."""
-    return f"{code}[{fmt.bits - 1}]" if fmt.signed and not isinstance(fmt, Integer) else "1'b0"
+    """Return the sign bit of a code that has one; an integer carries its sign in its value."""
+    return f"{code}[{fmt.bits - 1}]" if fmt.sign_magnitude else "1'b0"
 
 
 def _sum(terms: list[str]) -> str:
