@@ -29,6 +29,7 @@ from hwquant.formats import Format, Minifloat
 
 __all__ = [
     "BLOCK_NAMES",
+    "AnyFormat",
     "BlockFormat",
     "ScaleFormat",
     "block_format",
@@ -137,8 +138,11 @@ def block_format(name: str) -> BlockFormat | None:
     return BlockFormat(formats.parse(element), size, scale)
 
 
+AnyFormat = Format | BlockFormat
+
+
 @lru_cache(maxsize=4096)
-def parse(name: str) -> Format | BlockFormat:
+def parse(name: str) -> AnyFormat:
     """Return the format called ``name``, block-scaled or not.
 
     >>> parse("mxfp4").bits_per_element, str(parse("mxfp4k16")), parse("int4").max_int

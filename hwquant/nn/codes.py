@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
 from hwquant import codec_np, mac
-from hwquant.errors import InputError
+from hwquant.errors import InputError, SpecError
 from hwquant.fixed import signed_bits
 from hwquant.formats import Format
+from hwquant.nn.block_quantizer import BlockQuantizer
 from hwquant.nn.layers import MatMul, bias_integers, is_multiply
 from hwquant.nn.quantizers import Quantizer, act_quantizer, weight_quantizer
 from hwquant.workload import Layer, Workload
@@ -72,6 +73,11 @@ def layer_codes(layer: nn.Module) -> Codes:
     """
     quantizer = weight_quantizer(layer)
     weight: Any = layer.weight
+    if isinstance(quantizer, BlockQuantizer):
+        raise SpecError(
+            f"{quantizer.module_path} has block-scaled weights ({quantizer.blocks}), more than "
+            "codes and one scale; take BlockQuantizer.block_codes"
+        )
     return Codes(quantizer.fmt, quantizer.codes(weight), quantizer.scale.cpu().numpy())
 
 
@@ -96,6 +102,8 @@ def accumulator_bits(qmodel: nn.Module, layer: nn.Module, length: int = 0) -> in
     ``length`` products, from both formats.
     """
     acts = act_quantizers(qmodel, layer)
+    if isinstance(acts[0], BlockQuantizer):
+        raise SpecError(f"{acts[0].module_path}: block-scaled formats have no accumulator law")
     if isinstance(layer, MatMul):
         low, high = mac.product_range(acts[0].fmt, acts[1].fmt)
         return signed_bits(min(low, 0) * length, max(high, 0) * length)

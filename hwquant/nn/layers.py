@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hwquant.errors import SpecError
+from hwquant.nn.block_quantizer import BlockQuantizer
 from hwquant.nn.quantizers import Quantizer, weight_injector, weight_quantizer
 
 __all__ = ["MULTIPLY_LAYERS", "MatMul", "accumulator_unit", "bias_integers", "channel_axis"]
@@ -98,8 +99,11 @@ def set_bias_on_grid(layer: Any, act: Quantizer) -> None:
     """Round the bias to integers on the accumulator grid and keep both forms.
 
     With power-of-two scales the float32 bias equals integer x unit exactly: a float32 that is
-    wider than 24 bits on the grid is already a multiple of the unit.
+    wider than 24 bits on the grid is already a multiple of the unit.  Block-scaled formats have no
+    such grid: their bias stays a float32 number.
     """
+    if isinstance(act, BlockQuantizer):
+        return
     unit = torch.from_numpy(accumulator_unit(layer, act))
     integers = torch.round(layer.bias.detach().double() / unit)
     layer.bias_integer.copy_(integers)

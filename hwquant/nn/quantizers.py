@@ -4,12 +4,13 @@
 `Quantizer` is the one quantizer of this package.  `weight_injector` and `act_injector` wrap one
 in the dependency injector Brevitas layers expect, so that ``QuantConv2d(..., weight_quant=...)``
 and ``QuantIdentity(act_quant=...)`` are ordinary Brevitas layers whose quant tensors are right:
-integers and ``e0mM`` (sign-magnitude integers) use the integer proxies, minifloats the float ones.
+integers, ``e0mM`` (sign-magnitude integers) and codebooks (the integers they decode to) use the
+integer proxies, minifloats the float ones.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 import numpy as np
 import torch
@@ -23,7 +24,8 @@ from torch import Tensor, nn
 
 from hwquant import codec_np
 from hwquant.errors import SpecError
-from hwquant.formats import Format, Integer
+from hwquant.fixed import signed_bits
+from hwquant.formats import Codebook, Format, Integer, Minifloat
 from hwquant.nn.kernel import fake_quantize
 
 __all__ = ["Quantizer", "ScaleKind", "act_injector", "act_quantizer", "is_integer_grid"]
@@ -34,7 +36,19 @@ ScaleKind = Literal["po2", "float"]
 
 def is_integer_grid(fmt: Format) -> bool:
     """Return whether ``fmt`` is an evenly spaced integer grid (``intN``, ``uintN``, ``e0mM``)."""
-    return isinstance(fmt, Integer) or fmt.exponent_bits == 0
+    return isinstance(fmt, Integer) or (isinstance(fmt, Minifloat) and fmt.exponent_bits == 0)
+
+
+def _is_float(fmt: Format) -> TypeGuard[Minifloat]:
+    """Return whether Brevitas sees floats; a codebook is to it the integers it decodes to."""
+    return isinstance(fmt, Minifloat) and fmt.exponent_bits > 0
+
+
+def _integer_bits(fmt: Format) -> int:
+    """Return the width of what Brevitas takes for integers."""
+    if not isinstance(fmt, Codebook):
+        return fmt.bits
+    return signed_bits(fmt.min_int, fmt.max_int) - (not fmt.signed)
 
 
 class Quantizer(nn.Module):
@@ -83,6 +97,10 @@ class Quantizer(nn.Module):
         """Return ``scale * quantize_unit(x / scale)``, the shape of ``x``."""
         return fake_quantize(x, self.scale, self.fmt)
 
+    def with_scale(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the quantized ``x`` and the scale, which broadcasts against it."""
+        return self(x), self.scale
+
     def codes(self, x: Tensor) -> NDArray[np.uint8]:
         """Return the code word of each element of ``x``; raises `InputError` on NaN."""
         unit = (x.detach() / self.scale).cpu().numpy()
@@ -116,22 +134,23 @@ class _TensorQuant(nn.Module):
         super().__init__()
         self.quantizer = quantizer
         fmt = quantizer.fmt
-        numbers = [0.0, float(fmt.bits)]
-        if not is_integer_grid(fmt) and not isinstance(fmt, Integer):
+        numbers = [0.0, float(_integer_bits(fmt))]
+        if _is_float(fmt):
             numbers = [0.0, fmt.exponent_bits, fmt.mantissa_bits, fmt.exponent_bias]
         self.register_buffer("metadata", torch.tensor(numbers), persistent=False)
 
     def forward(self, x: Tensor) -> tuple[Any, ...]:
         q, fmt = self.quantizer, self.quantizer.fmt
         metadata = list(self.metadata.unbind())
-        if is_integer_grid(fmt):
-            return (q(x), q.scale * float(fmt.step), *metadata)
-        return (q(x), q.scale, *metadata, True, *_special_codes(fmt))
+        quantized, scale = q.with_scale(x)
+        if not _is_float(fmt):
+            return (quantized, scale * float(fmt.step), *metadata)
+        return (quantized, scale, *metadata, True, *_special_codes(fmt))
 
 
-def _special_codes(fmt: Format) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
+def _special_codes(fmt: Minifloat) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
     """Return the mantissas that mean inf and NaN at the top exponent, as Brevitas writes them."""
-    if isinstance(fmt, Integer) or not fmt.specials:
+    if not fmt.specials:
         return None, None
     mantissas = [f"{m:0{fmt.mantissa_bits}b}" for m in range(1 << fmt.mantissa_bits)]
     if fmt.specials == "fn":
@@ -179,13 +198,13 @@ def _injector(proxy: type[Any], quantizer: Quantizer) -> type[ExtendedInjector]:
 
 def weight_injector(quantizer: Quantizer) -> type[ExtendedInjector]:
     """Return what a Brevitas layer takes as ``weight_quant``."""
-    integer = is_integer_grid(quantizer.fmt)
+    integer = not _is_float(quantizer.fmt)
     return _injector(WeightIntProxy if integer else WeightFloatProxy, quantizer)
 
 
 def act_injector(quantizer: Quantizer) -> type[ExtendedInjector]:
     """Return what a Brevitas layer takes as ``act_quant``."""
-    integer = is_integer_grid(quantizer.fmt)
+    integer = not _is_float(quantizer.fmt)
     return _injector(ActIntProxy if integer else ActFloatProxy, quantizer)
 
 

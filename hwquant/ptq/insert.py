@@ -11,8 +11,9 @@ from brevitas import nn as qnn
 from torch import fx, nn
 from torch.nn import functional
 
+from hwquant.block import AnyFormat, BlockFormat
 from hwquant.errors import InputError, SpecError
-from hwquant.formats import Format
+from hwquant.nn.block_quantizer import BlockQuantizer, act_blocks, check_pair, weight_blocks
 from hwquant.nn.layers import MULTIPLY_LAYERS, MatMul, channel_axis, quantized_layer
 from hwquant.nn.quantizers import Quantizer, act_injector
 from hwquant.ptq.recipe import Recipe, Settings, signed_of, unsigned_of
@@ -21,6 +22,7 @@ from hwquant.ptq.trace import MATMUL_FUNCTIONS, MATMUL_METHODS, module_path
 __all__ = ["ACT_PREFIX", "Site", "insert_quantizers", "open_matmuls"]
 
 ACT_PREFIX: Final = "act_quant"
+BLOCK_STEPS: Final = ("calibrate", "bias_correction")  # what block-scaled formats can take
 POOLS: Final = (nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d)
 POOL_FUNCTIONS: Final[tuple[Any, ...]] = (
     torch.mean,
@@ -105,6 +107,9 @@ def insert_quantizers(
         if path not in paths:
             continue
         settings = recipe.settings(path, first_or_last=path in ends)
+        matmul = isinstance(modules[path], MatMul)  # reads activations only
+        check_pair(path, settings.act if matmul else settings.weight, settings.act)
+        _check_steps(recipe, settings)
         operands = node.args[:2] if isinstance(modules[path], MatMul) else _input(node)
         own = path if calls.count(path) > 1 else None  # a shared layer has one input scale
         acts = tuple(
@@ -140,12 +145,13 @@ class _Inserter:
         if not isinstance(source, fx.Node):
             raise InputError(f"{node.target}: operand {source!r} is no tensor of the graph")
         fmt = self.act_format(source, settings)
-        key = (source, fmt, settings.scale, settings.act_calibration, owner)
+        blocks = self.placement(node, fmt, index)
+        key = (source, fmt, settings.scale, settings.act_calibration, owner, blocks)
         if key not in self.by_source:
             # A layer called twice reads two tensors through one quantizer: one input scale.
             path = self.by_owner.get((owner, index)) if owner else None
             if path is None:
-                path = self.add(str(node.target), fmt, settings, index)
+                path = self.add(str(node.target), fmt, settings, index, blocks)
             if owner:
                 self.by_owner[owner, index] = path
             with self.graph_module.graph.inserting_after(source):
@@ -160,18 +166,37 @@ class _Inserter:
             node.kwargs = {**node.kwargs, "input": quantized}
         return str(quantized.target)
 
-    def add(self, consumer: str, fmt: Format, settings: Settings, index: int) -> str:
+    def placement(self, node: fx.Node, fmt: AnyFormat, index: int) -> tuple[int, int]:
+        """Return axis and groups of the blocks in operand ``index``: nothing to most formats."""
+        layer = self.modules.get(str(node.target)) if node.op == "call_module" else None
+        return act_blocks(layer, index) if isinstance(fmt, BlockFormat) else (-1, 1)
+
+    def add(
+        self,
+        consumer: str,
+        fmt: AnyFormat,
+        settings: Settings,
+        index: int,
+        blocks: tuple[int, int],
+    ) -> str:
         """Create the quantizer module that ``consumer`` reads; return its path."""
         multiple = isinstance(self.modules.get(consumer), MatMul)
         name = f"{consumer.replace('.', '_')}{'_ab'[index + 1] if multiple else ''}"
         path = _free(f"{ACT_PREFIX}.{name}", self.taken)
         scale_kind: Any = settings.scale
-        injector = act_injector(Quantizer(fmt, scale_kind, None, path))
-        self.graph_module.add_submodule(path, qnn.QuantIdentity(act_quant=injector).eval())
+        quantizer: Quantizer
+        if isinstance(fmt, BlockFormat):
+            quantizer = BlockQuantizer(fmt, scale_kind, *blocks, path)
+        else:
+            quantizer = Quantizer(fmt, scale_kind, None, path)
+        identity = qnn.QuantIdentity(act_quant=act_injector(quantizer)).eval()
+        self.graph_module.add_submodule(path, identity)
         return path
 
-    def act_format(self, source: fx.Node, settings: Settings) -> Format:
+    def act_format(self, source: fx.Node, settings: Settings) -> AnyFormat:
         """Return the format for a tensor, by whether it can be negative."""
+        if isinstance(settings.act, BlockFormat):
+            return settings.act
         if settings.act.min_int >= 0:
             return settings.act if self.signs.non_negative(source) else signed_of(settings.act)
         if settings.act_unsigned and self.signs.non_negative(source):
@@ -230,6 +255,18 @@ def _check_paths(recipe: Recipe, paths: list[str]) -> None:
             )
 
 
+def _check_steps(recipe: Recipe, settings: Settings) -> None:
+    """Refuse steps that search scales or codes of single numbers for block-scaled formats."""
+    if not isinstance(settings.act, BlockFormat):
+        return
+    for step in recipe.steps:
+        if step.name not in BLOCK_STEPS:
+            raise SpecError(
+                f"recipe: step {step.name} cannot do block-scaled formats ({settings.act}); "
+                f"allowed: {', '.join(BLOCK_STEPS)}"
+            )
+
+
 def _free(path: str, taken: set[str]) -> str:
     """Return ``path``, or ``path_1``, ``path_2``, ... whichever is new; and take it."""
     candidate, number = path, 0
@@ -278,7 +315,12 @@ def _replace_layer(graph_module: fx.GraphModule, site: Site) -> None:
     if not isinstance(layer, MatMul):
         axis = channel_axis(layer) if site.settings.granularity == "per_channel" else None
         kind: Any = site.settings.scale
-        quantizer = Quantizer(site.settings.weight, kind, axis, site.path)
+        fmt = site.settings.weight
+        quantizer: Quantizer
+        if isinstance(fmt, BlockFormat):
+            quantizer = BlockQuantizer(fmt, kind, *weight_blocks(layer), site.path)
+        else:
+            quantizer = Quantizer(fmt, kind, axis, site.path)
         layer = quantized_layer(layer, quantizer)
         graph_module.set_submodule(site.path, layer)
     layer.act_paths = site.acts

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
+from hwquant.block import AnyFormat, BlockFormat, parse
 from hwquant.errors import SpecError
-from hwquant.formats import Format, Integer, Minifloat, parse
+from hwquant.formats import Format, Integer, Minifloat
 from hwquant.ptq.step import StepSpec
 
 __all__ = ["Recipe", "Settings", "StepSpec", "signed_of", "unsigned_of"]
@@ -22,9 +23,18 @@ SUMS: Final = ("accumulator", "quantized")
 
 
 def signed_of(fmt: Format) -> Format:
-    """Return the signed format of the same width (``uint4`` -> ``int4``, ``ue2m2`` -> ``e2m1``)."""
+    """Return the signed format of the same width (``uint4`` -> ``int4``, ``ue2m2`` -> ``e2m1``).
+
+    A list of values gets its negatives and one bit.  Raises `FormatError` where that is too wide.
+    """
     if fmt.min_int < 0:
         return fmt
+    if isinstance(fmt, Power):
+        return Power(max(fmt.bits, 2), fmt.exponent, fmt.fraction_bits)
+    if isinstance(fmt, Codebook):
+        return Codebook(
+            (*(-i for i in fmt.integers[:0:-1]), *fmt.integers), fmt.fraction_bits
+        )
     if isinstance(fmt, Integer):
         return Integer(max(fmt.bits, 2))
     mantissa = fmt.mantissa_bits - 1
@@ -34,8 +44,18 @@ def signed_of(fmt: Format) -> Format:
 
 
 def unsigned_of(fmt: Format) -> Format:
-    """Return the unsigned format of the same width (``int4`` -> ``uint4``)."""
+    """Return the unsigned format of the same width (``int4`` -> ``uint4``).
+
+    A list of values has none and stays; so does a power codebook whose larger values do not fit.
+    """
     if fmt.min_int >= 0:
+        return fmt
+    if isinstance(fmt, Power):
+        try:
+            return Power(fmt.bits, fmt.exponent, fmt.fraction_bits, signed=False)
+        except FormatError:
+            return fmt
+    if isinstance(fmt, Codebook):
         return fmt
     if isinstance(fmt, Integer):
         return Integer(fmt.bits, signed=False)
@@ -46,8 +66,8 @@ def unsigned_of(fmt: Format) -> Format:
 class Settings:
     """What one layer uses, after first/last and overrides."""
 
-    weight: Format
-    act: Format
+    weight: AnyFormat
+    act: AnyFormat
     scale: str
     granularity: str
     weight_calibration: str
@@ -67,7 +87,8 @@ class Recipe:
     gives provably non-negative activations the unsigned format of the same width; a format given
     as unsigned falls back to its signed twin where activations can be negative.  ``sums``:
     additions and average pools read accumulators exactly, or ``"quantized"`` codes.
-    ``overrides`` maps a layer's path to settings of its own.
+    ``overrides`` maps a layer's path to settings of its own.  Block-scaled formats (``mxfp4``) take
+    their block scales from the data at hand; of the rules for scales they use none.
 
     >>> recipe = Recipe("e2m1", "int8", overrides={"head": {"weight": "int8"}})
     >>> Recipe.from_toml(recipe.to_toml()) == recipe
@@ -76,8 +97,8 @@ class Recipe:
     Raises `SpecError` or `FormatError` naming the field, the value and what is allowed.
     """
 
-    weight: Format | str = "int8"
-    act: Format | str = "int8"
+    weight: AnyFormat | str = "int8"
+    act: AnyFormat | str = "int8"
     scale: str = "po2"
     granularity: str = "per_channel"
     calibration: str = "mse"
@@ -200,8 +221,8 @@ class Recipe:
             raise SpecError(f"recipe: not TOML ({error})") from error
 
 
-def _format(field: str, given: object) -> Format:
-    if isinstance(given, Integer | Minifloat):
+def _format(field: str, given: object) -> AnyFormat:
+    if isinstance(given, Integer | Minifloat | BlockFormat):
         return given
     if isinstance(given, str):
         return parse(given)
@@ -209,7 +230,7 @@ def _format(field: str, given: object) -> Format:
 
 
 def _signed_weight(field: str, fmt: Any) -> None:
-    if fmt.min_int >= 0:
+    if not isinstance(fmt, BlockFormat) and fmt.min_int >= 0:
         raise SpecError(
             f"recipe: {field} {fmt} is unsigned and would turn negative weights into 0, "
             f"allowed a signed format such as {signed_of(fmt)}"
@@ -270,7 +291,7 @@ def _overrides(given: Any) -> tuple[tuple[str, tuple[tuple[str, Any], ...]], ...
 
 def _plain(item: Any) -> Any:
     """Return ``item`` as text, a number, or a list of them."""
-    if isinstance(item, Integer | Minifloat | StepSpec):
+    if isinstance(item, Integer | Minifloat | BlockFormat | StepSpec):
         return str(item)
     if isinstance(item, tuple):
         return [_plain(part) for part in item]

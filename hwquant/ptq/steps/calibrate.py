@@ -47,6 +47,7 @@ class Step:
 
     def apply(self, job: Job) -> None:
         """Set the scale of every quantizer of ``job.model``."""
+        from hwquant.nn.block_quantizer import BlockQuantizer
         from hwquant.nn.layers import MatMul
         from hwquant.ptq.scales import solve
 
@@ -61,6 +62,9 @@ class Step:
         for path, sample in values.items():
             rule = self.act or self.rule or rules.get(path, job.recipe.calibration)
             quantizer = job.act(path)
+            if isinstance(quantizer, BlockQuantizer):
+                quantizer.calibrate(float(sample.abs().max()))
+                continue
             scale = solve(
                 sample.reshape(1, -1), quantizer.fmt, quantizer.scale_kind, rule, percentile
             )
@@ -68,10 +72,14 @@ class Step:
 
     @staticmethod
     def _weights(layer: Any, rule: str, percentile: float) -> None:
+        from hwquant.nn.block_quantizer import BlockQuantizer
         from hwquant.nn.quantizers import weight_quantizer
         from hwquant.ptq.scales import solve
 
         quantizer, weight = weight_quantizer(layer), layer.weight.detach()
+        if isinstance(quantizer, BlockQuantizer):
+            quantizer.calibrate(float(weight.abs().max()))
+            return
         shape: tuple[int, ...] = ()
         if quantizer.channel_axis is None:
             rows = weight.reshape(1, -1)
