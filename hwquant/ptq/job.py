@@ -23,7 +23,9 @@ class Job:
     """One quantization under way.
 
     ``reference`` is the float graph after folding, ``model`` the same graph with quantizers;
-    nodes that exist in both have the same name.  ``sites`` are in execution order.
+    nodes that exist in both have the same name.  ``sites`` are in execution order.  ``unfused`` is
+    the float graph before batch norms were folded, kept for steps that ask for it by
+    ``needs_unfused = True``.
     """
 
     reference: fx.GraphModule
@@ -31,6 +33,7 @@ class Job:
     sites: tuple[Site, ...]
     batches: tuple[Tensor, ...]
     recipe: Recipe
+    unfused: fx.GraphModule | None = None
 
     def layer(self, site: Site) -> Any:
         """Return the quantized module of ``site``."""

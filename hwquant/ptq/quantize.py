@@ -47,7 +47,14 @@ def quantize(
     steps = [build_step(spec) for spec in recipe.steps]
     check_order([(str(spec), step) for spec, step in zip(recipe.steps, steps, strict=True)])
     non_negative = all(float(batch.min()) >= 0 for batch in batches)
-    job = prepare(model, recipe, batches, input_non_negative=non_negative, inplace=inplace)
+    job = prepare(
+        model,
+        recipe,
+        batches,
+        input_non_negative=non_negative,
+        inplace=inplace,
+        keep_unfused=any(getattr(step, "needs_unfused", False) for step in steps),
+    )
     for step in steps:
         step.apply(job)
     finish(job.model)
@@ -96,6 +103,7 @@ def prepare(
     *,
     input_non_negative: bool,
     inplace: bool = False,
+    keep_unfused: bool = False,
 ) -> Job:
     """Return the job before any step: folded float graph and the graph with scale-1 quantizers."""
     check_weights(model)
@@ -104,6 +112,7 @@ def prepare(
     run_forward(source, batches[0][:1])
     reference = trace(open_attention(source))
     propagate_shapes(reference, batches[0][:1])
+    unfused = copy.deepcopy(reference).eval() if keep_unfused else None
     fold_batch_norms(reference)
     open_scaled_dot_product(reference)
     open_matmuls(reference)
@@ -117,7 +126,7 @@ def prepare(
         "input_non_negative": input_non_negative,
         "layers": tuple(site.path for site in sites),
     }
-    return Job(reference, model_.eval(), sites, batches, recipe)
+    return Job(reference, model_.eval(), sites, batches, recipe, unfused)
 
 
 def _batches(calib: Iterable[Tensor] | Tensor) -> tuple[Tensor, ...]:

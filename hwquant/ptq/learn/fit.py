@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -16,25 +16,30 @@ from hwquant.ptq.learn.walk import BlockData
 
 __all__ = ["Moment", "Schedule", "Term", "fit"]
 
+PO2_RATE: Final = 4  # a power of two has to travel half an octave before anything changes
+
 
 @dataclass(frozen=True)
 class Schedule:
     """How long and how fast.
 
-    ``iterations`` of ``batch`` items; Adam with rate ``lr`` for the rounding and ``act_lr``
-    (cosine to 0) for activation scales; the penalty's exponent falls from ``beta_start`` to
+    ``iterations`` of ``batch`` items; Adam with rate ``lr`` for the rounding, ``act_lr`` (cosine
+    to 0) for the log2 of activation scales and ``bias_lr`` for biases; the penalty's exponent falls from ``beta_start`` to
     ``beta_end`` after the first ``warmup`` share, during which there is no penalty.  ``drop`` is
-    the share of elements that stay float, at the block's input and inside it.
+    the share of elements that stay float, at the block's input and inside it; ``anneal`` blends
+    float activations in, from all to none over the run.  ``cosine`` lets ``lr`` fall to 0 too.
     """
 
     iterations: int = 1000
     batch: int = 32
     lr: float = 1e-2
-    act_lr: float = 4e-5
+    act_lr: float = 1e-3
+    bias_lr: float = 1e-4
     warmup: float = 0.2
     beta_start: float = 20.0
     beta_end: float = 2.0
     drop: float = 0.0
+    anneal: bool = False
     cosine: bool = False
     seed: int = 0
     optimizer: str = "adam"
@@ -118,9 +123,20 @@ def fit(
         for p, factor in r.rates().items()
         if p.requires_grad
     ]
-    acts = [a.value for a in soft.acts.values() if a.value.requires_grad]
+    acts = [
+        {
+            "params": [a.log2_factor],
+            "lr": schedule.act_lr * (PO2_RATE if a.scale_kind == "po2" else 1),
+        }
+        for a in soft.acts.values()
+        if a.learned
+    ]
     rates.add(rounding, schedule, cosine=schedule.cosine)
-    rates.add([{"params": acts, "lr": schedule.act_lr}] if acts else [], schedule, cosine=True)
+    rates.add(acts, schedule, cosine=True)
+    biases = [s.bias for s in soft.layers.values() if s.bias.requires_grad]
+    rates.add(
+        [{"params": biases, "lr": schedule.bias_lr}] if biases else [], schedule, cosine=False
+    )
     for act in soft.acts.values():
         act.drop = schedule.drop
     losses = []
@@ -132,6 +148,8 @@ def fit(
                 order = torch.randperm(data.items)
             index, order = order[: schedule.batch], order[schedule.batch :]
             progress = iteration / schedule.iterations
+            for act in soft.acts.values():
+                act.float_share = 1 - progress if schedule.anneal else 0.0
             inputs = [
                 _mixed(q[index], f[index], schedule.drop)
                 for q, f in zip(data.inputs, data.float_inputs, strict=True)
@@ -142,7 +160,7 @@ def fit(
                 data,
                 index,
                 soft.module(*inputs),
-                [target[index] for target in data.targets],
+                data.targets(index),
                 progress,
                 _beta(schedule, progress),
             )
@@ -152,7 +170,7 @@ def fit(
             losses.append(float(loss.detach()))
             advance()
     for act in soft.acts.values():
-        act.drop = 0.0
+        act.drop = act.float_share = 0.0
     return losses
 
 

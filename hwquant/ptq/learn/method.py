@@ -4,17 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
-from torch import Tensor
-
-from hwquant.nn.quantizers import Quantizer
 from hwquant.progress import track
 from hwquant.ptq.job import Job
 from hwquant.ptq.learn.blocks import blocks
 from hwquant.ptq.learn.fit import Schedule, Term, fit
 from hwquant.ptq.learn.rounding import Rounding
 from hwquant.ptq.learn.soft import SoftBlock
-from hwquant.ptq.learn.walk import walk
+from hwquant.ptq.learn.walk import BlockData, walk
 
 __all__ = ["learn"]
 
@@ -24,19 +22,24 @@ def learn(
     name: str,
     *,
     how: str,
-    rounding: Callable[[Tensor, Quantizer], Rounding] | None,
+    rounding: Callable[[Any], Rounding] | None,
     terms: Sequence[Term],
     schedule: Schedule,
     learn_acts: bool = False,
+    learn_bias: bool = False,
     rest: bool = False,
+    prepare: Callable[[Job, BlockData], BlockData] | None = None,
 ) -> None:
     """Train the blocks of ``job.model`` in order and write the result into it.
 
     ``name`` is shown beside the progress.  ``rounding`` of None learns activation scales only.
+    ``prepare(job, data)`` may change a block's data before it is learned.
     """
     parts = blocks(job, how)
     with track(name, len(parts) * schedule.iterations) as advance:
         for data in walk(job, parts, rest=rest):
-            soft = SoftBlock(job, data, rounding, learn_acts=learn_acts)
+            if prepare is not None:
+                data = prepare(job, data)  # noqa: PLW2901 (the block's data from here on)
+            soft = SoftBlock(job, data, rounding, learn_acts=learn_acts, learn_bias=learn_bias)
             fit(soft, data, terms, schedule, lambda d=data.block.name: advance(detail=d))
             soft.harden()

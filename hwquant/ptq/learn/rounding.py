@@ -8,13 +8,13 @@ rounding for every format.  Its ``forward()`` is differentiable, its ``hard()`` 
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
 from hwquant.nn.kernel import quantize_unit
-from hwquant.nn.quantizers import Quantizer
+from hwquant.nn.quantizers import weight_quantizer
 from hwquant.ptq.learn.grid import neighbours
 
 __all__ = ["Rounding", "UpOrDown"]
@@ -23,17 +23,19 @@ __all__ = ["Rounding", "UpOrDown"]
 class Rounding(nn.Module):
     """The quantized weights of one layer as a function of what is learned.
 
-    ``weight`` is the float weight, ``quantizer`` says format and frozen scale.
+    ``layer`` is a quantized multiply layer whose weight is still float; its quantizer says format
+    and scale.
     """
 
     scale: Tensor
     unit: Tensor
 
-    def __init__(self, weight: Tensor, quantizer: Quantizer) -> None:
+    def __init__(self, layer: Any) -> None:
         super().__init__()
+        quantizer = weight_quantizer(layer)
         self.fmt = quantizer.fmt
         self.register_buffer("scale", quantizer.scale.detach().clone())
-        self.register_buffer("unit", weight.detach() / quantizer.scale)
+        self.register_buffer("unit", layer.weight.detach() / quantizer.scale)
 
     @abstractmethod
     def forward(self) -> Tensor:
@@ -42,6 +44,10 @@ class Rounding(nn.Module):
     @abstractmethod
     def hard(self) -> Tensor:
         """Return the final weights: ``scale`` times values of the format."""
+
+    def final_scale(self) -> Tensor:
+        """Return the scale the weights end with; frozen unless a method learns it."""
+        return self.scale
 
     def penalty(self, beta: float) -> Tensor:
         """Return what drives the weights to the grid; 0 for one that is always on it."""
@@ -66,8 +72,8 @@ class UpOrDown(Rounding):
     low: Tensor
     step: Tensor
 
-    def __init__(self, weight: Tensor, quantizer: Quantizer) -> None:
-        super().__init__(weight, quantizer)
+    def __init__(self, layer: Any) -> None:
+        super().__init__(layer)
         low, high = neighbours(self.unit, self.fmt)
         self.register_buffer("low", low)
         self.register_buffer("step", high - low)
@@ -90,6 +96,10 @@ class UpOrDown(Rounding):
     def hard(self) -> Tensor:
         """Return each weight at the neighbour its ``V`` leans to."""
         return (self.low + (self.V >= 0) * self.step) * self.scale
+
+    def final_scale(self) -> Tensor:
+        """Return the scale the weights end with; frozen unless a method learns it."""
+        return self.scale
 
     def penalty(self, beta: float) -> Tensor:
         """Return ``sum(1 - abs(2h - 1)**beta)``, equation 24."""

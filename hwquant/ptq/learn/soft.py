@@ -22,11 +22,11 @@ __all__ = ["SoftAct", "SoftBlock", "SoftLayer"]
 class SoftLayer(nn.Module):
     """A multiply layer that reads its weights from a `Rounding`."""
 
-    def __init__(self, layer: Any, rounding: Rounding) -> None:
+    def __init__(self, layer: Any, rounding: Rounding, *, learn_bias: bool = False) -> None:
         super().__init__()
         self.rounding = rounding
         self.operation = layer.inner_forward_impl
-        self.register_buffer("bias", layer.bias.detach().clone())
+        self.bias = nn.Parameter(layer.bias.detach().clone(), requires_grad=learn_bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the layer's result with the weights as they are now."""
@@ -37,27 +37,34 @@ class SoftLayer(nn.Module):
 class SoftAct(nn.Module):
     """An activation quantizer with a scale that may be learned, and two ways to soften it.
 
-    The gradient of the scale is LSQ's (arXiv 1902.08153), which holds on any grid: the rounding
-    is passed straight through.  A power-of-two scale is learned as its exponent, rounded.
+    The scale is learned as its logarithm, rounded where it is a power of two; its gradient is
+    LSQ's (arXiv 1902.08153), which holds on any grid, the rounding being passed straight through.
     ``drop`` is the share of elements left float at random (QDrop, arXiv 2203.05740);
     ``float_share`` blends the float value in (EPTQ's annealing).
     """
+
+    start: Tensor
 
     def __init__(self, quantizer: Quantizer, *, learned: bool) -> None:
         super().__init__()
         self.fmt = quantizer.fmt
         self.scale_kind = quantizer.scale_kind
-        scale = quantizer.scale.detach().clone()
-        start = torch.log2(scale) if self.scale_kind == "po2" else scale
-        self.value = nn.Parameter(start, requires_grad=learned)
+        self.register_buffer("start", quantizer.scale.detach().clone())
+        self.log2_factor = nn.Parameter(torch.zeros_like(quantizer.scale), learned)
         self.drop = 0.0
         self.float_share = 0.0
 
+    @property
+    def learned(self) -> bool:
+        """Whether the scale is being learned."""
+        return self.log2_factor.requires_grad
+
     def scale(self) -> Tensor:
-        """Return the scale as it is now; positive."""
+        """Return the scale as it is now; positive, exactly as found while nothing was learned."""
+        factor = self.log2_factor
         if self.scale_kind == "po2":
-            return torch.exp2(self.value + (self.value.round() - self.value).detach())
-        return self.value.abs().clamp(min=2.0**-126)
+            factor = factor + (factor.round() - factor).detach()
+        return self.start * torch.exp2(factor)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x`` quantized, softened as set."""
@@ -77,21 +84,25 @@ class SoftBlock:
         self,
         job: Job,
         data: BlockData,
-        rounding: Callable[[Tensor, Quantizer], Rounding] | None,
+        rounding: Callable[[Any], Rounding] | None,
         *,
-        learn_acts: bool,
+        learn_acts: bool = False,
+        learn_bias: bool = False,
     ) -> None:
         self.job = job
         self.module = data.piece.module
         self.roundings: dict[str, Rounding] = {}
+        self.layers: dict[str, SoftLayer] = {}
         self.acts: dict[str, SoftAct] = {}
         inside = {str(n.target) for n in self.module.graph.nodes if n.op == "call_module"}
         self.module.requires_grad_(False)
         for site in data.block.sites:
             layer = job.layer(site)
             if rounding is not None:
-                self.roundings[site.path] = rounding(layer.weight, weight_quantizer(layer))
-                self.module.set_submodule(site.path, SoftLayer(layer, self.roundings[site.path]))
+                self.roundings[site.path] = rounding(layer)
+                soft = SoftLayer(layer, self.roundings[site.path], learn_bias=learn_bias)
+                self.layers[site.path] = soft
+                self.module.set_submodule(site.path, soft)
         for path in sorted(inside):
             if path.startswith(f"{ACT_PREFIX}."):
                 self.acts[path] = SoftAct(job.act(path), learned=learn_acts)
@@ -103,6 +114,8 @@ class SoftBlock:
             layer: Any = self.job.model.get_submodule(path)
             with torch.no_grad():
                 layer.weight.copy_(rounding.hard())
+                layer.bias.copy_(self.layers[path].bias)
+            weight_quantizer(layer).set_scale(rounding.final_scale())
         for path, act in self.acts.items():
-            if act.value.requires_grad:
+            if act.learned:
                 act_quantizer(self.job.model.get_submodule(path)).set_scale(act.scale())

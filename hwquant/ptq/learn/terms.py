@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from hwquant.ptq.learn.fit import Moment
+from hwquant.ptq.learn.prediction import divergence, logits_behind
 
 __all__ = ["GridPenalty", "PredictionDifference", "Reconstruction"]
 
@@ -18,13 +18,21 @@ __all__ = ["GridPenalty", "PredictionDifference", "Reconstruction"]
 class Reconstruction:
     """Squared error of the compared values: summed over channels, mean over the rest.
 
-    AdaRound's equation 21, BRECQ's block objective; the sum over several compared values.
+    AdaRound's equation 21, BRECQ's block objective; the sum over several compared values, each
+    element weighted as the block's data say.
     """
 
     def __call__(self, moment: Moment) -> Tensor:
         """Return the loss."""
-        pairs = zip(moment.outputs, moment.targets, strict=True)
-        return torch.stack([_squared(out, target) for out, target in pairs]).sum()
+        weights = moment.data.weights or [None] * len(moment.outputs)
+        parts = []
+        for out, target, weight in zip(moment.outputs, moment.targets, weights, strict=True):
+            error = (out - target).square()
+            if weight is not None:
+                error = error * weight[moment.index]
+            # Channels are axis 1 of images, the last axis of rows and tokens.
+            parts.append(error.sum(1 if error.dim() == 4 else -1).mean())
+        return torch.stack(parts).sum()
 
 
 @dataclass(frozen=True)
@@ -56,23 +64,6 @@ class PredictionDifference:
     def __call__(self, moment: Moment) -> Tensor:
         """Return the loss."""
         data = moment.data
-        if data.rest is None or data.rest_inputs is None:
-            raise ValueError("PredictionDifference needs walk(..., rest=True)")
-        own = dict(zip(data.block.compared, moment.outputs, strict=True))
-        inputs = [
-            own[name] if name in own else data.rest_inputs[name][moment.index]
-            for name in data.rest.inputs
-        ]
-        logits = data.rest.module(*inputs)[0] if data.rest.inputs else moment.outputs[0]
+        logits = logits_behind(data, moment.outputs, moment.index)
         target = data.logits[0][moment.index]
-        log_p = functional.log_softmax(logits / self.temperature, -1)
-        log_q = functional.log_softmax(target / self.temperature, -1)
-        return self.weight * functional.kl_div(
-            log_p.flatten(0, -2), log_q.flatten(0, -2), log_target=True, reduction="batchmean"
-        )
-
-
-def _squared(out: Tensor, target: Tensor) -> Tensor:
-    error = (out - target).square()
-    # Channels are axis 1 of images, the last axis of rows and tokens.
-    return error.sum(1 if error.dim() == 4 else -1).mean()
+        return self.weight * divergence(logits, target, self.temperature)

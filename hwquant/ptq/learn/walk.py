@@ -28,25 +28,42 @@ class BlockData:
     """A block and its data over all calibration items, first axis the item.
 
     ``piece`` computes the compared values from ``inputs``, which the quantized network before
-    the block made; ``float_inputs`` are the float network's values at the same places, and
-    ``targets`` its values of what is compared.  ``rest`` is the float network behind the block,
+    the block made; ``float_inputs`` are the float network's values at the same places (named
+    ``float_names`` there), and
+    `targets` its values of what is compared: stored, or for a block that is the whole network
+    computed again for the items drawn.  ``rest`` is the float network behind the block,
     from the compared values and ``rest_inputs`` (by name) to the network's outputs ``logits``;
-    None unless asked for.
+    None unless asked for.  ``weights`` weigh the squared error of what is compared: one tensor
+    per compared value, which broadcasts against it, or None for equal weights.
     """
 
     block: Block
     piece: Piece
     inputs: tuple[Tensor, ...]
     float_inputs: tuple[Tensor, ...]
-    targets: tuple[Tensor, ...]
+    float_names: tuple[str, ...]
+    float_piece: Piece
+    stored_targets: tuple[Tensor, ...] | None
     rest: Piece | None = None
     rest_inputs: dict[str, Tensor] | None = None
     logits: tuple[Tensor, ...] = ()
+    weights: tuple[Tensor, ...] | None = None
 
     @property
     def items(self) -> int:
         """Calibration items."""
         return len(self.inputs[0])
+
+    def targets(self, index: Tensor) -> tuple[Tensor, ...]:
+        """Return the float network's values of what is compared, for the items ``index``."""
+        if self.stored_targets is not None:
+            return tuple(value[index] for value in self.stored_targets)
+        by_name = dict(zip(self.float_names, self.float_inputs, strict=True))
+        with torch.no_grad():
+            result: tuple[Tensor, ...] = self.float_piece.module(
+                *(by_name[name][index] for name in self.float_piece.inputs)
+            )
+        return result
 
 
 def run_piece(piece: Piece, inputs: Sequence[Tensor], chunk: int = CHUNK) -> tuple[Tensor, ...]:
@@ -89,14 +106,17 @@ def walk(job: Job, parts: Sequence[Block], *, rest: bool = False) -> Iterator[Bl
         float_later = {name for p in float_pieces[index + 1 :] for name in p.inputs}
         float_later |= {twins[name] for name in later}
         float_later |= {name for t in tails[index:] if t for name in t.inputs}
-        wanted = (*float_piece.outputs, *float_later)
+        whole_network = len(parts) == 1
+        wanted = tuple(float_later) if whole_network else (*float_piece.outputs, *float_later)
         _extend(job.reference, part, wanted, float_values, float_stored)
         yield BlockData(
             part,
             piece,
             tuple(values[name] for name in piece.inputs),
             tuple(float_values[twins[name]] for name in piece.inputs),
-            tuple(float_values[name] for name in part.compared),
+            tuple(twins[name] for name in piece.inputs),
+            float_piece,
+            None if whole_network else tuple(float_values[name] for name in part.compared),
             tail,
             {name: float_values[name] for name in tail.inputs} if tail else None,
             logits,
