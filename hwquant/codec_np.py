@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import Any
 
@@ -13,7 +14,8 @@ from hwquant import codec
 from hwquant.errors import FormatError, InputError
 from hwquant.formats import Codebook, Format, Integer
 
-__all__ = ["canonical", "decode", "encode", "integer_dtype", "quantize", "value_table", "values"]
+__all__ = ["canonical", "decode", "encode", "integer_dtype", "quantize", "steps_up"]
+__all__ += ["value_table", "values"]
 
 Array = NDArray[Any]
 
@@ -50,13 +52,17 @@ def value_table(fmt: Format) -> NDArray[np.float32]:
 
 
 @lru_cache(maxsize=1024)
-def _steps_up(fmt: Codebook) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
-    """Return the least number that rounds to each value but the lowest, and every value's code."""
-    middles = np.ldexp(np.array([m for m, _ in fmt.boundaries], np.float64), fmt.lsb_exp - 1)
-    up = np.array([goes for _, goes in fmt.boundaries])
-    return np.where(up, middles, np.nextafter(middles, np.inf)), np.array(
-        fmt.ordered_codes, np.uint8
-    )
+def steps_up(fmt: Codebook, dtype: type[np.float32 | np.float64] = np.float64) -> Array:
+    """Return, for each value but the lowest, the least number of ``dtype`` that rounds to it."""
+    thresholds = []
+    for middle, up in fmt.boundaries:
+        exact = math.ldexp(middle, fmt.lsb_exp - 1)
+        near = dtype(exact)
+        below = float(near) < exact or (float(near) == exact and not up)
+        thresholds.append(np.nextafter(near, dtype(np.inf)) if below else near)
+    found: Array = np.array(thresholds, dtype)
+    found.setflags(write=False)
+    return found
 
 
 def decode(fmt: Format, codes: ArrayLike) -> Array:
@@ -95,8 +101,8 @@ def encode(fmt: Format, x: ArrayLike, name: str = "array") -> NDArray[np.uint8]:
             f"{name} holds NaN (first at index {where}); it cannot be encoded as {fmt}"
         )
     if isinstance(fmt, Codebook):
-        thresholds, ordered = _steps_up(fmt)
-        found = ordered[np.searchsorted(thresholds, real, side="right")]
+        ranks = np.searchsorted(steps_up(fmt), real, side="right")
+        found = np.array(fmt.ordered_codes, np.uint8)[ranks]
         if not fmt.sign_magnitude:
             return found
         return np.where((found == 0) & np.signbit(real), np.uint8(1 << fmt.bits - 1), found)

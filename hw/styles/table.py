@@ -40,6 +40,8 @@ PRIMITIVES: Final = ("LUT6_2", "CARRY8")
 LUT_INPUTS: Final = 6
 PICK_BITS: Final = 5
 PRODUCT_BITS: Final = 12
+WIDE_NETS: Final = 3  # of a bit of a wider product: the search through more takes minutes
+MAX_NETS: Final = 32
 BIT_INPUTS: Final = 5  # of a LUT in front of the carry chain, which also takes the accumulator
 
 
@@ -138,9 +140,9 @@ class _Nets:
         self.truths.append(truth)
         return len(self.truths) - 1
 
-    def absorbed(self, truth: Truth) -> Table | None:
-        """Return ``truth`` as a table of the fewest nets, None where `BIT_INPUTS` do not do."""
-        for count in range(BIT_INPUTS + 1):
+    def absorbed(self, truth: Truth, most: int = BIT_INPUTS) -> Table | None:
+        """Return ``truth`` as a table of the fewest nets, None where ``most`` do not do."""
+        for count in range(most + 1):
             for nets in itertools.combinations(range(1, len(self.truths)), count):
                 table = self.table(truth, nets)
                 if table is not None:
@@ -173,12 +175,14 @@ def tables(weight: Format, act: Format) -> Tables:
     for found in found_code(w, a) or ():
         nets.code(nets.truth(found >> pair for pair in pairs))
     bits = []
-    for place in range(max(max(p, -p - 1).bit_length() for p in products)):
+    width = max(max(p, -p - 1).bit_length() for p in products)
+    most = BIT_INPUTS if width <= PRODUCT_BITS else WIDE_NETS
+    for place in range(width):
         plain = nets.truth(products[pair] >> place for pair in pairs)
-        table = nets.absorbed(plain ^ negate)
+        table = nets.absorbed(plain ^ negate, most)
         if table is None:
             nets.code(plain)
-            table = nets.absorbed(plain ^ negate)
+            table = nets.absorbed(plain ^ negate, most)
         if table is None:
             raise SpecError(f"bit {place} of the product needs more than {BIT_INPUTS} nets")
         bits.append(table)
@@ -198,7 +202,15 @@ def _refuse(spec: MacSpec) -> str | None:
     if _inputs(spec) > LUT_INPUTS:
         return f"{_inputs(spec)} magnitude bits, a table has up to {LUT_INPUTS}"
     bits = _product_bits(spec)
-    if bits > PRODUCT_BITS:
+    if isinstance(spec.weight, Codebook) or isinstance(spec.act, Codebook):
+        try:
+            codes = len(tables(spec.weight, spec.act).codes)
+        except SpecError as error:
+            return str(error)
+        nets = 1 + spec.weight.bits + spec.act.bits + codes
+        if nets > MAX_NETS:
+            return f"a product of {bits} bits has {nets} nets, allowed up to {MAX_NETS}"
+    elif bits > PRODUCT_BITS:
         return f"a product of {bits} bits, worth a table each up to {PRODUCT_BITS}"
     if spec.accumulator.width < _low_bits(spec):
         return f"an accumulator of {spec.accumulator.width} bits, allowed from {_low_bits(spec)}"

@@ -19,9 +19,10 @@ from qonnx.core.onnx_exec import execute_node
 from qonnx.transformation.infer_shapes import InferShapes
 
 from hwquant.export.nodes import TAG
-from hwquant.formats import Format, Integer, Minifloat, parse
+from hwquant.fixed import signed_bits
+from hwquant.formats import Codebook, Format, Minifloat, parse
 
-__all__ = ["QUANTIZER_OPS", "Tagged", "annotate", "tidy"]
+__all__ = ["QUANTIZER_OPS", "Tagged", "annotate", "quantized_input", "tidy"]
 
 QUANTIZER_OPS = ("Quant", "IntQuant", "BipolarQuant", "FloatQuant")
 _FIELDS = {
@@ -61,8 +62,18 @@ def _take_tags(graph: Any) -> dict[str, tuple[str, Format, str]]:
                 tags[node.output[0]] = (path, parse(fmt), kind)
                 node.attribute.remove(attribute)
         if node.output[0] in tags:
-            node.domain = "qonnx.custom_op.general"
+            node.domain = "" if node.op_type == "Gather" else "qonnx.custom_op.general"
     return tags
+
+
+def _quantizes(node: Any, tags: Tagged) -> bool:
+    """Return whether ``node`` quantizes: by its operator, or as the look-up of a codebook."""
+    return node.op_type in QUANTIZER_OPS or node.output[0] in tags
+
+
+def quantized_input(node: Any) -> str:
+    """Return the name of what a quantizer node quantizes, or of stored weights."""
+    return str(node.input[1] if node.op_type == "Gather" else node.input[0])
 
 
 class _Names:
@@ -109,16 +120,20 @@ def _node_names(graph: Any, tags: Tagged, paths: Mapping[str, str]) -> dict[str,
         if out not in tags:
             continue
         path = tags[out][0]
-        weight = node.input[0] in constants
+        weight = quantized_input(node) in constants
         own = f"{path}.weight_quant" if weight else path
         wanted[out] = own
         result_tensor = out
-        if node.op_type == "FloatQuant":
+        if node.op_type in ("FloatQuant", "Gather"):
             for user in consumers.get(out, []):
                 if user.op_type == "Mul" and user.input[1] in constants:
                     wanted[user.output[0]] = f"{own}.mul"
                     result_tensor = user.output[0]
-            source = producers.get(node.input[0])
+            source = producers.get(quantized_input(node))
+            for op, part in (("Cast", "rank"), ("MultiThreshold", "count")):
+                if node.op_type == "Gather" and source is not None and source.op_type == op:
+                    wanted[source.output[0]] = f"{own}.{part}"
+                    source = producers.get(source.input[0])
             if source is not None and source.op_type == "Div":
                 wanted[source.output[0]] = f"{own}.div"
                 source = producers.get(source.input[0])
@@ -155,7 +170,10 @@ def _rename(graph: Any, tags: Tagged, paths: Mapping[str, str]) -> Tagged:
         fields = _FIELDS.get(node.op_type, ())
         for index, name in enumerate(node.input):
             if name in constants and name not in tensors:
-                tensors[name] = fresh.free(_constant_name(node, own, index, fields))
+                values = index == 0 and node.op_type == "Gather" and node.output[0] in tags
+                tensors[name] = fresh.free(
+                    f"{own}.values" if values else _constant_name(node, own, index, fields)
+                )
     for holder in (graph.input, graph.output, graph.initializer, graph.value_info):
         for item in holder:
             item.name = tensors.get(item.name, item.name)
@@ -169,6 +187,10 @@ def _rename(graph: Any, tags: Tagged, paths: Mapping[str, str]) -> Tagged:
 def _constant_name(node: Any, own: str, index: int, fields: tuple[str, ...]) -> str:
     if fields:
         return f"{own.removesuffix('_quant')}" if index == 0 else f"{own}.{fields[index - 1]}"
+    if own.endswith(".weight_quant"):
+        return own.removesuffix("_quant")
+    if node.op_type == "MultiThreshold":
+        return f"{own.removesuffix('.count')}.thresholds"
     if node.op_type in _MULTIPLY:
         return f"{own}.{('input', 'weight', 'bias')[index]}"
     if own.endswith((".mul", ".div")):
@@ -201,23 +223,23 @@ def _drop_unused(graph: Any) -> None:
         holder.extend(kept)
 
 
-def _foldable(model: ModelWrapper) -> bool:
+def _foldable(model: ModelWrapper, tags: Tagged) -> bool:
     constants = {tensor.name for tensor in model.graph.initializer}
     return any(
-        node.op_type not in QUANTIZER_OPS
+        not _quantizes(node, tags)
         and (node.op_type == "Shape" or all(name in constants for name in node.input if name))
         for node in model.graph.node
     )
 
 
-def _fold(model: ModelWrapper) -> ModelWrapper:
+def _fold(model: ModelWrapper, tags: Tagged) -> ModelWrapper:
     """Fold constants with the weights set aside, as inputs; return the folded model.
 
     Every round of folding infers shapes, which copies all weights it sees. Nothing that reads a
     weight is folded. They come back in their place.
     """
     graph = model.graph
-    read = {node.input[0] for node in graph.node if node.op_type in QUANTIZER_OPS}
+    read = {quantized_input(node) for node in graph.node if _quantizes(node, tags)}
     order = [tensor.name for tensor in graph.initializer]
     weights = {tensor.name: tensor for tensor in graph.initializer if tensor.name in read}
     rest = [tensor for tensor in graph.initializer if tensor.name not in weights]
@@ -228,7 +250,7 @@ def _fold(model: ModelWrapper) -> ModelWrapper:
     graph.value_info.extend(shapes)
     for name, tensor in weights.items():
         graph.input.append(helper.make_tensor_value_info(name, tensor.data_type, tensor.dims))
-    while _fold_round(model):
+    while _fold_round(model, tags):
         model = model.transform(InferShapes())
     graph = model.graph
     now = {tensor.name: tensor for tensor in graph.initializer} | weights
@@ -241,7 +263,7 @@ def _fold(model: ModelWrapper) -> ModelWrapper:
     return model
 
 
-def _fold_round(model: ModelWrapper) -> bool:
+def _fold_round(model: ModelWrapper, tags: Tagged) -> bool:
     """Replace every node whose inputs, or shape, are known by its result; return if any was.
 
     qonnx's own transformation folds one node and infers all shapes again, in cubic time: it takes
@@ -252,7 +274,7 @@ def _fold_round(model: ModelWrapper) -> bool:
     context = model.make_empty_exec_context()
     done: list[onnx.NodeProto] = []
     for node in graph.node:
-        if node.op_type in QUANTIZER_OPS or not node.input or len(node.output) != 1:
+        if _quantizes(node, tags) or not node.input or len(node.output) != 1:
             continue
         shaped = node.op_type == "Shape" and model.get_tensor_shape(node.input[0]) is not None
         if not (shaped or known.issuperset(node.input)) or node.output[0] not in context:
@@ -294,8 +316,8 @@ def tidy(proto: Any, paths: Mapping[str, str]) -> tuple[ModelWrapper, Tagged]:
     graph.name = "hwquant"
     graph.doc_string = ""
     model = ModelWrapper(proto).transform(InferShapes())
-    if _foldable(model):
-        model = _fold(model)
+    if _foldable(model, tags):
+        model = _fold(model, tags)
         _drop_unused(model.graph)
         model = model.transform(InferShapes())
     _free_batch(model)
@@ -314,12 +336,23 @@ def _float_name(fmt: Minifloat, shift: int = 0) -> str | None:
 
 
 def _integer_name(fmt: Format, *, unit: bool) -> str:
-    bits = fmt.bits if isinstance(fmt, Integer) or not fmt.signed else fmt.mantissa_bits + 1
+    bits = fmt.mantissa_bits + 1 if isinstance(fmt, Minifloat) and fmt.signed else fmt.bits
     if not unit:
         return f"SCALEDINT<{bits}>"
     if bits == 1:
         return "BINARY"
     return f"{'U' if fmt.min_int == 0 else ''}INT{bits}"
+
+
+def _codebook_types(node: Any, fmt: Codebook) -> Iterator[tuple[str, str]]:
+    """Yield the types of ranks and of values, which are fixed-point numbers."""
+    yield node.input[1], f"UINT{fmt.bits}"
+    width = signed_bits(fmt.min_int, fmt.max_int)
+    if fmt.fraction_bits == 0:
+        yield from ((name, f"INT{width}") for name in (node.input[0], node.output[0]))
+    elif width >= fmt.fraction_bits:
+        kind = f"FIXED<{width},{width - fmt.fraction_bits}>"
+        yield from ((name, kind) for name in (node.input[0], node.output[0]))
 
 
 def _data_types(model: ModelWrapper, tags: Tagged) -> Iterator[tuple[str, str]]:
@@ -329,12 +362,15 @@ def _data_types(model: ModelWrapper, tags: Tagged) -> Iterator[tuple[str, str]]:
         if out not in tags:
             continue
         fmt = tags[out][1]
+        if isinstance(fmt, Codebook):
+            yield from _codebook_types(node, fmt)
+            continue
         scale = np.asarray(model.get_initializer(node.input[1]))
         unit = bool((scale == 1).all())
         if node.op_type == "Quant":
             yield out, _integer_name(fmt, unit=unit)
             continue
-        if isinstance(fmt, Integer):
+        if not isinstance(fmt, Minifloat):
             continue
         plain = _float_name(fmt)
         if plain is not None:

@@ -3,7 +3,9 @@
 
 Integers become one ``Quant`` with the scale inside, which FINN and hls4ml read.  Minifloats become
 a unit-scale ``FloatQuant`` between ``Div`` and ``Mul`` by the scale, because qonnx knows a data
-type only for unit scales; weights are stored on the unit grid, so they need no ``Div``.
+type only for unit scales; weights are stored on the unit grid, so they need no ``Div``.  Codebooks
+become a ``Gather`` from the list of values in the same place, by the rank of a value: weights
+store ranks, activations get theirs from ``MultiThreshold``.
 """
 
 from __future__ import annotations
@@ -16,13 +18,14 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from hwquant.errors import ExportError, SpecError
-from hwquant.formats import Format, Integer
-from hwquant.nn.kernel import quantize_unit
+from hwquant.formats import Codebook, Format, Minifloat
+from hwquant.nn.kernel import quantize_unit, steps_up
 from hwquant.nn.quantizers import Quantizer, act_quantizer, is_integer_grid, weight_quantizer
 
 __all__ = ["DOMAIN", "TAG", "flattened", "replace_quantized"]
 
 DOMAIN = "qonnx.custom_op.general"
+LONG = 7  # ONNX's number for 64-bit integers
 TAG = "hwquant_tag"  # an attribute that carries path and format out of the tracer, then goes
 
 
@@ -64,7 +67,7 @@ class _FloatQuantNode(torch.autograd.Function):
 
     @staticmethod
     def symbolic(g: Any, x: Any, fmt: Format, tag: str) -> Any:
-        if isinstance(fmt, Integer):
+        if not isinstance(fmt, Minifloat):
             raise ExportError(f"{tag}: {fmt} is no minifloat")
         fields = (1.0, fmt.exponent_bits, fmt.mantissa_bits, fmt.exponent_bias, float(fmt.max))
         out = g.op(
@@ -83,6 +86,49 @@ class _FloatQuantNode(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, fmt: Format, tag: str) -> Tensor:
+        del ctx, tag
+        return x.clone() if _tracing() else quantize_unit(x, fmt)
+
+
+def _gather(g: Any, values: Tensor, ranks: Any, tag: str) -> Any:
+    table = g.op("Constant", value_t=values)
+    return g.op(f"{DOMAIN}::Gather", table, ranks, axis_i=0, **{f"{TAG}_s": tag})
+
+
+class _GatherNode(torch.autograd.Function):
+    """``Gather`` of a stored weight: (values, ranks)."""
+
+    @staticmethod
+    def symbolic(g: Any, ranks: Any, fmt: Codebook, tag: str) -> Any:
+        out = _gather(g, steps_up(fmt)[1], ranks, tag)
+        out.setType(ranks.type().with_dtype(torch.float32))
+        return out
+
+    @staticmethod
+    def forward(ctx: Any, ranks: Tensor, fmt: Codebook, tag: str) -> Tensor:
+        del ctx, tag
+        return ranks.float() if _tracing() else steps_up(fmt)[1][ranks]
+
+
+class _LookUpNode(torch.autograd.Function):
+    """``MultiThreshold`` counts the ranks below, ``Gather`` takes the value."""
+
+    @staticmethod
+    def symbolic(g: Any, x: Any, fmt: Codebook, tag: str) -> Any:
+        thresholds, values = steps_up(fmt)
+        count = g.op(
+            f"{DOMAIN}::MultiThreshold",
+            x,
+            g.op("Constant", value_t=thresholds.reshape(1, -1)),
+            out_dtype_s=f"UINT{fmt.bits}",
+        )
+        count.setType(x.type())
+        out = _gather(g, values, g.op("Cast", count, to_i=LONG), tag)
+        out.setType(x.type())
+        return out
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, fmt: Codebook, tag: str) -> Tensor:
         del ctx, tag
         return x.clone() if _tracing() else quantize_unit(x, fmt)
 
@@ -116,6 +162,10 @@ class _Act(nn.Module):
         if is_integer_grid(self.fmt):
             out: Tensor = _QuantNode.apply(x, self.scale, self.fmt, self.tag)  # type: ignore[no-untyped-call]
             return out
+        if isinstance(self.fmt, Codebook):
+            scaled = x if _is_one(self.scale) else x / self.scale
+            found: Tensor = _LookUpNode.apply(scaled, self.fmt, self.tag)  # type: ignore[no-untyped-call]
+            return found if _is_one(self.scale) else found * self.scale
         if self.fmt.min_int == 0:  # the node has no sign attribute: clamp in front
             x = torch.relu(x)
         if _is_one(self.scale):
@@ -141,6 +191,8 @@ class _Weight(nn.Module):
         if transposed:
             unit, scale = unit.t(), scale.t() if scale.dim() == 2 else scale
         stored = unit * scale if is_integer_grid(self.fmt) else unit
+        if isinstance(self.fmt, Codebook):
+            stored = torch.bucketize(unit.contiguous(), steps_up(self.fmt)[0], right=True)
         self.register_buffer("weight", stored.contiguous().clone())
         self.register_buffer("scale", _node_scale(scale, self.fmt))
 
@@ -149,7 +201,8 @@ class _Weight(nn.Module):
         if is_integer_grid(self.fmt):
             out: Tensor = _QuantNode.apply(self.weight, self.scale, self.fmt, self.tag)  # type: ignore[no-untyped-call]
             return out
-        unit: Tensor = _FloatQuantNode.apply(self.weight, self.fmt, self.tag)  # type: ignore[no-untyped-call]
+        node = _GatherNode if isinstance(self.fmt, Codebook) else _FloatQuantNode
+        unit: Tensor = node.apply(self.weight, self.fmt, self.tag)  # type: ignore[no-untyped-call]
         return unit if _is_one(self.scale) else unit * self.scale
 
 

@@ -27,7 +27,7 @@ from torch import Tensor, fx, nn
 from hwquant import codec_np
 from hwquant.atomic import atomic_file
 from hwquant.errors import ExportError, HwquantError, InputError
-from hwquant.export.clean import Tagged, annotate, tidy
+from hwquant.export.clean import Tagged, annotate, quantized_input, tidy
 from hwquant.export.nodes import DOMAIN, flattened, replace_quantized
 from hwquant.graph import Graph, load
 from hwquant.graph.layer import MacLayer, fingerprint
@@ -144,8 +144,10 @@ def _quantizer_records(model: ModelWrapper, tags: Tagged) -> dict[str, Any]:
         if node.output[0] not in tags:
             continue
         path, fmt, kind = tags[node.output[0]]
-        scale = np.asarray(model.get_initializer(node.input[1]), np.float32)
-        if node.op_type == "FloatQuant":
+        look_up = node.op_type == "Gather"
+        unit = np.float32(1) if look_up else model.get_initializer(node.input[1])
+        scale = np.asarray(unit, np.float32)
+        if look_up or node.op_type == "FloatQuant":
             for user in model.find_consumers(node.output[0]) or []:
                 outer = model.get_initializer(user.input[1]) if user.op_type == "Mul" else None
                 if outer is not None:
@@ -154,7 +156,7 @@ def _quantizer_records(model: ModelWrapper, tags: Tagged) -> dict[str, Any]:
             scale = np.ldexp(scale, -fmt.lsb_exp)
         record: dict[str, Any] = {"name": path, "format": str(fmt), "scale_kind": kind}
         record["scale_crc"] = zlib.crc32(np.ascontiguousarray(scale.ravel(), "<f4").tobytes())
-        record["weight"] = model.get_initializer(node.input[0]) is not None
+        record["weight"] = model.get_initializer(quantized_input(node)) is not None
         if kind == "po2":
             record["scale_exponent"] = (np.frexp(scale.ravel())[1] - 1).tolist()
         records[node.output[0]] = record
@@ -193,7 +195,8 @@ def export_qonnx(qmodel: nn.Module, path: str | Path, sample: Tensor) -> ExportR
     """Write ``qmodel`` (of `hwquant.quantize`) as QONNX, for inputs shaped as ``sample``.
 
     Integers become ``Quant`` with the scale inside, minifloats a unit-scale ``FloatQuant`` between
-    ``Div`` and ``Mul``, unsigned ones behind a ``Relu``, ``e0mM`` a narrow ``Quant``.  The file
+    ``Div`` and ``Mul``, unsigned ones behind a ``Relu``, ``e0mM`` a narrow ``Quant``, codebooks a
+    ``Gather`` of values (behind a ``MultiThreshold`` where they are activations).  The file
     carries formats, scale exponents, accumulator widths and float islands as JSON in its metadata
     entry ``hwquant``.  It is read back and compared with the modules before it gets its name.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import numpy as np
 from hwquant.errors import ExportError, InputError
 from hwquant.graph.exact import Array
 
-__all__ = ["METADATA_KEY", "Model", "Node", "read_onnx"]
+__all__ = ["METADATA_KEY", "Model", "Node", "links", "read_onnx"]
 
 METADATA_KEY = "hwquant"  # the entry of metadata_props that holds our JSON
 
@@ -140,6 +140,17 @@ def _check_sorted(model: Model) -> None:
         raise ExportError(f"{model.path}: output {lost[0]!r} is never written; export it again")
 
 
+def links(nodes: Iterable[Node]) -> tuple[dict[str, tuple[Node, ...]], dict[str, Node]]:
+    """Return the readers and the writer of each tensor."""
+    consumers: dict[str, tuple[Node, ...]] = {}
+    producers: dict[str, Node] = {}
+    for node in nodes:
+        for name in node.inputs:
+            consumers[name] = (*consumers.get(name, ()), node)
+        producers |= dict.fromkeys(node.outputs, node)
+    return consumers, producers
+
+
 def read_onnx(path: str | Path) -> Model:
     """Return the graph of an ONNX file, checked for wholeness.
 
@@ -157,10 +168,7 @@ def read_onnx(path: str | Path) -> Model:
         nodes.append(
             Node(item.name, item.op_type, item.domain, tuple(item.input), tuple(item.output), attrs)
         )
-    consumers: dict[str, list[Node]] = {}
-    for node in nodes:
-        for name in node.inputs:
-            consumers.setdefault(name, []).append(node)
+    consumers, producers = links(nodes)
     model = Model(
         path=str(file),
         nodes=tuple(nodes),
@@ -171,8 +179,8 @@ def read_onnx(path: str | Path) -> Model:
         opset=max(
             (o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), default=0
         ),
-        consumers={name: tuple(users) for name, users in consumers.items()},
-        producers={name: node for node in nodes for name in node.outputs},
+        consumers=consumers,
+        producers=producers,
     )
     _check_sorted(model)
     return model

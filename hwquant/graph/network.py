@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from hwquant.errors import ExportError, InputError
+from hwquant.graph.codebook import merge_look_ups
 from hwquant.graph.exact import Array, Exact, Real
 from hwquant.graph.layer import MacLayer
 from hwquant.graph.model import Model, Node, read_onnx
@@ -181,7 +182,7 @@ def load(path: str | Path, *, strict: bool = True) -> Graph:
     Raises `InputError` for a missing file, `ExportError` for a damaged file or one without
     quantizers, `UnsupportedError` naming the node for quantizers outside our formats.
     """
-    model = read_onnx(path)
+    model = merge_look_ups(read_onnx(path))
     quantizers = {
         node.outputs[0]: read_quantizer(model, node, strict=strict)
         for node in model.nodes
@@ -189,7 +190,7 @@ def load(path: str | Path, *, strict: bool = True) -> Graph:
     }
     if not quantizers:
         raise ExportError(
-            f"{model.path} is not quantized: it holds no Quant or FloatQuant node; "
+            f"{model.path} is not quantized: it holds no Quant, FloatQuant or codebook Gather; "
             "run hwquant quantize or hwquant export on the model first"
         )
     return Graph(model, quantizers)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which format a ``Quant`` or ``FloatQuant`` node means, and with which scale."""
+"""Which format a ``Quant``, ``FloatQuant`` or ``LookUp`` node means, and with which scale."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from hwquant.errors import ExportError, FormatError, HwquantError, UnsupportedError
 from hwquant.formats import Format, Integer, Minifloat, parse
+from hwquant.graph.codebook import LOOK_UP, read_codebook
 from hwquant.graph.exact import Array, scale_fractions
 from hwquant.graph.model import Model, Node
 
@@ -72,7 +73,7 @@ class Quantizer:
 
 def is_quantizer(node: Node) -> bool:
     """Return whether ``node`` quantizes."""
-    return node.op in _OPS and node.domain != "ai.onnx"
+    return node.op in (*_OPS, LOOK_UP) and node.domain != "ai.onnx"
 
 
 def _constant(model: Model, node: Node, index: int, what: str) -> Array:
@@ -154,10 +155,13 @@ def _told(record: Mapping[str, Any], node: Node, found: Format, *, strict: bool)
         return told
     if isinstance(found, Integer):
         same = (told.min_int, told.max_int) == (found.min_int, found.max_int)
-        same = same and (isinstance(told, Integer) or told.exponent_bits == 0)
+        grid = isinstance(told, Minifloat) and told.exponent_bits == 0
+        same = same and (isinstance(told, Integer) or grid)
     else:
-        same = not isinstance(told, Integer) and (
-            (told.exponent_bits, told.mantissa_bits, told.bias, told.specials)
+        same = (
+            isinstance(told, Minifloat)
+            and isinstance(found, Minifloat)
+            and (told.exponent_bits, told.mantissa_bits, told.bias, told.specials)
             == (found.exponent_bits, found.mantissa_bits, found.bias, found.specials)
         )
     if not same:
@@ -191,6 +195,11 @@ def read_quantizer(model: Model, node: Node, *, strict: bool = True) -> Quantize
         raise UnsupportedError(
             f"{model.path}: {node.label} rounds by {rounding}, allowed {', '.join(_NEAREST)}"
         )
+    record = model.metadata.get("quantizers", {}).get(node.outputs[0])
+    if node.op == LOOK_UP:
+        told = None if record is None else parse(str(record["format"]))
+        fmt = read_codebook(model, node, told, strict=strict)
+        return _unit_scale(model, node, fmt, np.ones((), np.float32), None)
     scale = np.asarray(_constant(model, node, 1, "scale"), np.float32)
     if not (np.isfinite(scale).all() and (scale > 0).all()):
         raise UnsupportedError(f"{model.path}: {node.label} has a scale that is not positive")
@@ -199,17 +208,25 @@ def read_quantizer(model: Model, node: Node, *, strict: bool = True) -> Quantize
         axis = _axis_of(scale)
     except HwquantError as error:
         raise UnsupportedError(f"{model.path}: {error} ({node.label})") from error
-    record = model.metadata.get("quantizers", {}).get(node.outputs[0])
     fmt = found if record is None else _told(record, node, found, strict=strict)
+    if node.op == "FloatQuant":
+        return _unit_scale(model, node, fmt, scale, axis)
     # e0mM with an explicit bias and every integer share the node's unit: one step.
-    stepped = scale if node.op == "FloatQuant" else np.ldexp(scale, -fmt.lsb_exp)
+    stepped = np.asarray(np.ldexp(scale, -fmt.lsb_exp), np.float32)
+    return replace(_unit_scale(model, node, fmt, stepped, axis), outer=np.ones((), np.float32))
+
+
+def _unit_scale(
+    model: Model, node: Node, fmt: Format, scale: NDArray[np.float32], axis: int | None
+) -> Quantizer:
+    """Return a quantizer whose scale in the network is that of the ``Mul`` behind it."""
     return Quantizer(
         name=node.name or node.outputs[0],
         tensor=node.outputs[0],
         source=node.inputs[0],
         fmt=fmt,
-        scale=np.asarray(stepped, np.float32),
+        scale=scale,
         axis=axis,
-        outer=_outer(model, node) if node.op == "FloatQuant" else np.ones((), np.float32),
+        outer=_outer(model, node),
         is_weight=node.inputs[0] in model.constants,
     )

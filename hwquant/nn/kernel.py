@@ -6,9 +6,9 @@ subtracting ``C = 1.5 * 2**(23 - M) * 2**max(e, emin)`` makes the float32 adder 
 that grid, to nearest, ties to even.  ``2**e`` is ``y`` with all but its exponent bits cleared.
 The subtraction forgets the sign of zero, so ``copysign`` puts it back.
 
-One loop serves every format: integers and ``e0mM`` are the case where ``emin`` is above every
+One loop serves every such format: integers and ``e0mM`` are the case where ``emin`` is above every
 exponent.  Formats near the top of the float32 range are first scaled down by an exact power of
-two, or ``C`` would overflow.
+two, or ``C`` would overflow.  Codebooks are looked up.
 """
 
 from __future__ import annotations
@@ -19,13 +19,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from hwquant.formats import Format, Integer
+from hwquant import codec_np
+from hwquant.formats import Codebook, Format, Integer, Minifloat
 from hwquant.progress import note
 
-__all__ = ["fake_quantize", "quantize_unit", "set_compile"]
+__all__ = ["fake_quantize", "quantize_unit", "set_compile", "steps_up"]
 
 EXPONENT_MASK: Final = 0x7F800000
 CHUNK: Final = 1 << 16  # elements whose buffers stay in the second-level cache
@@ -51,10 +53,10 @@ class Grid:
 
 
 @lru_cache(maxsize=1024)
-def grid(fmt: Format) -> Grid:
+def grid(fmt: Integer | Minifloat) -> Grid:
     """Return the loop constants of ``fmt``."""
     fraction = fmt.bits  # a uniform grid is the subnormal range of a wide enough format
-    if not isinstance(fmt, Integer) and fmt.exponent_bits:
+    if isinstance(fmt, Minifloat) and fmt.exponent_bits:
         fraction = fmt.mantissa_bits
     emin = fmt.lsb_exp + fraction
     top = fmt.lsb_exp + fmt.max_int.bit_length() - 1
@@ -66,7 +68,7 @@ def grid(fmt: Format) -> Grid:
         floor=2.0 ** (emin - shift),
         magic=1.5 * 2.0 ** (23 - fraction),
         down=down,
-        keep_sign=not isinstance(fmt, Integer) and fmt.signed,
+        keep_sign=fmt.sign_magnitude,
     )
 
 
@@ -171,9 +173,27 @@ def _eager_chunks(y: Tensor, g: Grid) -> Tensor:
     return out
 
 
+@lru_cache(maxsize=256)
+def steps_up(fmt: Codebook) -> tuple[Tensor, Tensor]:
+    """Return the least float32 that rounds to each value but the lowest, and every value."""
+    thresholds = codec_np.steps_up(fmt, np.float32)
+    values = codec_np.value_table(fmt)[list(fmt.ordered_codes)]
+    return torch.from_numpy(thresholds.copy()), torch.from_numpy(values)
+
+
+def _look_up(y: Tensor, fmt: Codebook) -> Tensor:
+    thresholds, values = (table.to(y.device) for table in steps_up(fmt))
+    out = values[torch.bucketize(y, thresholds, right=True)]
+    if fmt.sign_magnitude:
+        out = torch.copysign(out, y)
+    return torch.where(torch.isnan(y), y, out)
+
+
 def _quantize(y: Tensor, fmt: Format) -> Tensor:
-    g = grid(fmt)
     y = y.detach().contiguous()
+    if isinstance(fmt, Codebook):
+        return _look_up(y, fmt)
+    g = grid(fmt)
     if g.down != 1.0:
         return _eager_chunks(y * g.down, g).mul_(1 / g.down)
     if _compiler.wanted(y):
@@ -221,7 +241,8 @@ def fake_quantize(x: Tensor, scale: Tensor, fmt: Format) -> Tensor:
     Large tensors with one scale take a single fused pass where a compiler is present.
     """
     needs_grad = torch.is_grad_enabled() and (x.requires_grad or scale.requires_grad)
-    if not needs_grad and scale.dim() == 0 and x.dtype is torch.float32:
+    one_pass = not needs_grad and scale.dim() == 0 and x.dtype is torch.float32
+    if one_pass and not isinstance(fmt, Codebook):
         g = grid(fmt)
         if g.down == 1.0 and _compiler.wanted(x):
             result = _compiler.run(x.detach().contiguous(), scale, g)

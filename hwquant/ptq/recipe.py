@@ -10,8 +10,8 @@ from dataclasses import dataclass, fields
 from typing import Any, Final
 
 from hwquant.block import AnyFormat, BlockFormat, parse
-from hwquant.errors import SpecError
-from hwquant.formats import Format, Integer, Minifloat
+from hwquant.errors import FormatError, SpecError
+from hwquant.formats import Codebook, Format, Integer, Minifloat, Power
 from hwquant.ptq.step import StepSpec
 
 __all__ = ["Recipe", "Settings", "StepSpec", "signed_of", "unsigned_of"]
@@ -32,9 +32,7 @@ def signed_of(fmt: Format) -> Format:
     if isinstance(fmt, Power):
         return Power(max(fmt.bits, 2), fmt.exponent, fmt.fraction_bits)
     if isinstance(fmt, Codebook):
-        return Codebook(
-            (*(-i for i in fmt.integers[:0:-1]), *fmt.integers), fmt.fraction_bits
-        )
+        return Codebook((*(-i for i in fmt.integers[:0:-1]), *fmt.integers), fmt.fraction_bits)
     if isinstance(fmt, Integer):
         return Integer(max(fmt.bits, 2))
     mantissa = fmt.mantissa_bits - 1
@@ -222,7 +220,7 @@ class Recipe:
 
 
 def _format(field: str, given: object) -> AnyFormat:
-    if isinstance(given, Integer | Minifloat | BlockFormat):
+    if isinstance(given, AnyFormat):
         return given
     if isinstance(given, str):
         return parse(given)
@@ -291,7 +289,7 @@ def _overrides(given: Any) -> tuple[tuple[str, tuple[tuple[str, Any], ...]], ...
 
 def _plain(item: Any) -> Any:
     """Return ``item`` as text, a number, or a list of them."""
-    if isinstance(item, Integer | Minifloat | BlockFormat | StepSpec):
+    if isinstance(item, AnyFormat | StepSpec):
         return str(item)
     if isinstance(item, tuple):
         return [_plain(part) for part in item]
