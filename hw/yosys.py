@@ -29,6 +29,7 @@ __all__ = ["flow", "netlist", "run", "synthesize", "yosys_version"]
 FAMILY: Final = "xcup"
 APART: Final = ("hq_mul", "hq_add")
 _CACHE: Final = "synth"
+_KEPT_APART: Final = ", multipliers and adders kept apart"
 _NETLISTS: Final = "netlists"
 _WRITE_VERILOG: Final = """delete t:$scopeinfo
 select -assert-none t:$*
@@ -83,22 +84,27 @@ def run(script: str, files: Mapping[str, str], result: str | None = None) -> str
         return process.stdout if result is None else (folder / result).read_text(encoding="utf-8")
 
 
-def _script(names: list[str], top: str, *, dsp: bool) -> str:
+def _script(
+    sources: Mapping[str, str], top: str, *, dsp: bool, merge: bool = False
+) -> str:
     """Return the synthesis script.
 
     With DSPs the multiplier may meet its adder, as the DSP holds both; and the library must then
-    declare the DSP cells, which Yosys otherwise removes without a word.
+    declare the DSP cells, which Yosys otherwise removes without a word, as it must where a source
+    instantiates one.
     """
+    library = dsp or any("DSP48E2" in text for text in sources.values())
+    apart = () if dsp or merge else APART
     step = f"synth_xilinx -family {FAMILY} -noiopad -noclkbuf -flatten"
     step += "" if dsp else " -nodsp"
     lines = [
-        f"read_verilog -sv {' '.join(names)}",
+        f"read_verilog -sv {' '.join(sources)}",
         "read_verilog -lib -specify +/xilinx/cells_sim.v",
-        *(["read_verilog -lib +/xilinx/cells_xtra.v"] if dsp else []),
+        *(["read_verilog -lib +/xilinx/cells_xtra.v"] if library else []),
         f"hierarchy -check -top {top}",
-        *(f"setattr -mod -set keep_hierarchy 1 *{block}*" for block in APART if not dsp),
+        *(f"setattr -mod -set keep_hierarchy 1 *{block}*" for block in apart),
         f"{step} -run prepare:map_memory",
-        *(f"setattr -mod -unset keep_hierarchy *{block}*" for block in APART if not dsp),
+        *(f"setattr -mod -unset keep_hierarchy *{block}*" for block in apart),
         "flatten",
         "opt -fast -full",
         f"{step} -run map_memory:",
@@ -107,23 +113,27 @@ def _script(names: list[str], top: str, *, dsp: bool) -> str:
     return "\n".join(lines) + "\n"
 
 
-def flow(*, dsp: bool = False) -> str:
+def flow(*, dsp: bool = False, merge: bool = False) -> str:
     """Return what every figure of this module must be shown with: tool, version, rules."""
-    how = "DSPs allowed" if dsp else "no DSPs, multipliers and adders kept apart"
+    how = "DSPs allowed" if dsp else "no DSPs"
+    how += "" if dsp else ", multipliers merged" if merge else _KEPT_APART
     return f"Yosys {yosys_version()}, synth_xilinx -family {FAMILY}, {how}; {PACKING}"
 
 
-def synthesize(sources: Mapping[str, str], top: str, *, dsp: bool = False) -> Resources:
+def synthesize(
+    sources: Mapping[str, str], top: str, *, dsp: bool = False, merge: bool = False
+) -> Resources:
     """Synthesize module ``top`` of ``sources`` (file name -> text) and count what it uses.
 
-    Nothing is placed, routed or timed.  The result is cached under everything it depends on:
-    sources, top, script, Yosys version, packing rules.
+    Nothing is placed, routed or timed.  With ``merge`` Yosys may merge multipliers and adders as
+    it likes.  The result is cached under everything it depends on: sources, top, script, Yosys
+    version, packing rules.
 
     Raises `ToolError` when Yosys is missing or refuses the sources, `CacheError` for a damaged
     cache entry.
     """
-    script = _script(list(sources), top, dsp=dsp)
-    key = cache.content_key(dict(sources), top, script, flow(dsp=dsp))
+    script = _script(sources, top, dsp=dsp, merge=merge)
+    key = cache.content_key(dict(sources), top, script, flow(dsp=dsp, merge=merge))
     stored = cache.load_json(_CACHE, key)
     if stored is None:
         design: dict[str, Any] = json.loads(run(script, sources, "netlist.json"))
@@ -142,7 +152,7 @@ def netlist(sources: Mapping[str, str], top: str, *, dsp: bool = False) -> str:
     Raises `ToolError` when Yosys is missing, refuses the sources or leaves something unmapped,
     `CacheError` for a damaged cache entry.
     """
-    script = _script(list(sources), top, dsp=dsp) + _WRITE_VERILOG
+    script = _script(sources, top, dsp=dsp) + _WRITE_VERILOG
     key = cache.content_key(dict(sources), top, script, flow(dsp=dsp))
     stored = cache.load_json(_NETLISTS, key)
     if stored is None:

@@ -10,7 +10,7 @@ from hwquant.errors import SpecError
 from hwquant.formats import Codebook
 from hwquant.mac import MacSpec
 
-from . import book, booth, bucket, plain, shift, table, tree
+from . import book, booth, bucket, dsp, plain, shift, table, tree
 
 __all__ = ["CODEBOOK_STYLES", "STYLES", "fitting", "style_of", "variant"]
 
@@ -29,6 +29,8 @@ STYLES: Final = {
         bucket.STYLE,
         bucket.FAST,
         bucket.PORTABLE,
+        dsp.STYLE,
+        dsp.PORTABLE,
     )
 }
 """Every style by name."""
