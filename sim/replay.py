@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hwquant import atomic
-from hwquant.errors import HwquantError, InputError, ToolError
+from hwquant.errors import HwquantError, InputError
 from hwquant.progress import note
 
 from .build import simulator
 from .designs import design_of_spec, design_of_target
 from .kernels import Design, Kernel
 from .report import Failure
-from .runner import run_cocotb, scratch
+from .runner import run_job, scratch
 from .viewers import viewer_files
 
 if TYPE_CHECKING:
@@ -144,32 +144,20 @@ def play(design: Design, rows: Sequence[Row], *, waves: str | Path | None = None
         visible="\n".join(["`verilator_config", *lines, ""]),
         trace=waves is not None,
     )
+    job = {"kernel": kernel.to_json(), "rows": [list(row) for row in rows]}
+    viewers: dict[str, str] = {}
     with scratch() as name:
-        folder = Path(name)
-        (folder / "job.json").write_text(
-            json.dumps({"kernel": kernel.to_json(), "rows": [list(row) for row in rows]})
-        )
-        vcd = folder / "dump.vcd"
-        outcome = run_cocotb(
+        vcd = Path(name) / "dump.vcd"
+        outcome, found, _ = run_job(
             build,
             kernel.name,
             "sim.tb_kernel",
-            folder=folder,
+            job,
             seed=0,
-            environment={
-                "HWQUANT_JOB": str(folder / "job.json"),
-                "HWQUANT_OUTCOME": str(folder / "outcome.json"),
-            },
             arguments=() if waves is None else ("--trace", "--trace-file", str(vcd)),
         )
-        try:
-            found = json.loads((folder / "outcome.json").read_text())
-        except (OSError, ValueError) as error:
-            log = (folder / "simulation.log").read_text(errors="replace").splitlines()[-25:]
-            raise ToolError("the testbench failed:\n" + "\n".join(log)) from error
         if bool(found["errors"]) == all(outcome.values()):
             raise HwquantError("the testbench and its results file disagree; run it again")
-        viewers: dict[str, str] = {}
         if waves is not None:
             atomic.write_bytes(waves, vcd.read_bytes())
             viewers = viewer_files(Path(waves), kernel.name)

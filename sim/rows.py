@@ -9,12 +9,12 @@ enabled rows; rows that must stay without a result hold a sentinel that no resul
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .kernels import Kernel
+from .limbs import accumulate, to_words
 from .vectors import CLEAR, ENABLE, RESET, VALID, Codes, Pass
 
 __all__ = ["HELD", "LAST", "Rows", "beat_words", "expected", "sentinel", "to_words", "word_to_int"]
@@ -53,15 +53,14 @@ class Rows:
         if preamble.size and control_of.ready:
             preamble = _ready_preamble(kernel, rng)
         first = preamble.size
+        starts = np.cumsum(block.length) - block.length
         beat_row = np.arange(first, first + beats, dtype=np.int32)
-        position = block.beat_in_dot()
-        extra = np.zeros(beats, np.int64)
-        if block.gaps and (control_of.enable or control_of.valid):
-            extra = rng.integers(1, 4, beats) * (rng.random(beats) < 0.15)
-        if control_of.bubble:
-            extra[position == 0] += 1
         held = _held(kernel, block, after_reset=first > 0)
-        extra += held
+        extra = held.copy()
+        if block.gaps and (control_of.enable or control_of.valid):
+            extra += rng.integers(1, 4, beats) * (rng.random(beats) < 0.15)
+        if control_of.bubble:
+            extra[starts] += 1
         if extra.any():
             beat_row += np.cumsum(extra, dtype=np.int32)
         count = int(beat_row[-1]) + 1
@@ -71,20 +70,23 @@ class Rows:
             _fill_gaps(control, data[:, 1 : 1 + 2 * spec.lanes], kernel, rng)
         control[:first] = preamble
         if control_of.bubble:
-            control[beat_row[position == 0] - 1] = ENABLE
-        control[beat_row] = ENABLE | VALID | np.where(position == 0, CLEAR, 0).astype(np.uint8)
+            control[beat_row[starts] - 1] = ENABLE
+        where = slice(first, None) if count == first + beats else beat_row
+        control[where] = ENABLE | VALID
+        control[beat_row[starts]] |= CLEAR
         if first and control_of.zeroed:
             control[beat_row[0]] &= 0xFF ^ CLEAR
         if control_of.last:
             control[beat_row[_ends(block)[~unended(kernel, block)]]] |= LAST
         if held.any():
             _hold(control, beat_row, held, extra, unended(kernel, block), rng)
-        dot = block.dot_of_beat()
+        sent = np.zeros((beats, 4 * kernel.row_words), np.uint8)
+        sent[:, 1 : 1 + spec.lanes] = block.sent(block.weight)
+        sent[:, 1 + spec.lanes : 1 + 2 * spec.lanes] = block.sent(block.act)
+        data.view(np.uint32)[where] = sent.view(np.uint32)
         data[:, 0] = control
-        data[beat_row, 1 : 1 + spec.lanes] = block.weight[dot, position]
-        data[beat_row, 1 + spec.lanes : 1 + 2 * spec.lanes] = block.act[dot, position]
         out_row = np.cumsum(control & ENABLE, dtype=np.int32)
-        return cls(data, beat_row, out_row[beat_row] - 1, int(out_row[-1]), first)
+        return cls(data, beat_row, out_row[where] - 1, int(out_row[-1]), first)
 
 
 def _ends(block: Pass) -> NDArray[np.int64]:
@@ -166,18 +168,6 @@ def sentinel(rows: int, words: int) -> NDArray[np.uint64]:
     return empty
 
 
-def to_words(numbers: NDArray[Any], words: int) -> NDArray[np.uint64]:
-    """Return integers of shape (n,) as (n, words) little-endian two's complement words."""
-    if numbers.dtype == object:
-        size = 8 * words
-        raw = b"".join([x.to_bytes(size, "little", signed=True) for x in numbers.tolist()])
-        return np.frombuffer(raw, np.uint64).reshape(-1, words)
-    column = numbers.astype(np.int64)[:, None]
-    if words == 1:
-        return column.view(np.uint64)
-    return np.concatenate([column, *[column >> 63] * (words - 1)], axis=1).view(np.uint64)
-
-
 def word_to_int(row: NDArray[np.uint64]) -> int | None:
     """Return the integer of one result row, or None when it holds the sentinel."""
     if row[-1] == SENTINEL and not row[:-1].any():
@@ -186,13 +176,9 @@ def word_to_int(row: NDArray[np.uint64]) -> int | None:
 
 
 def beat_words(kernel: Kernel, block: Pass) -> NDArray[np.uint64]:
-    """Return the accumulator after each sent beat, by `MacSpec.accumulate`, in words."""
-    dots, beats, lanes = block.weight.shape
-    flat = (dots, beats * lanes)
-    sums = kernel.spec.accumulate(block.weight.reshape(flat), block.act.reshape(flat))
-    if block.beats == dots * beats:
-        return to_words(sums.ravel(), kernel.out_words)
-    return to_words(sums[block.dot_of_beat(), block.beat_in_dot()], kernel.out_words)
+    """Return the accumulator after each sent beat, as `MacSpec.accumulate` has it, in words."""
+    spec = kernel.spec
+    return block.sent(accumulate(spec, block.weight, block.act, kernel.out_words))
 
 
 def expected(

@@ -14,7 +14,7 @@ from typing import Any
 
 from hwquant.errors import ToolError
 
-__all__ = ["Outcome", "run_cocotb", "run_job", "scratch"]
+__all__ = ["Outcome", "run_job", "scratch"]
 
 # Rewriting the assertions of every imported module would take longer than a simulation.
 ENVIRONMENT = {"COCOTB_REWRITE_ASSERTION_FILES": "", "COCOTB_ANSI_OUTPUT": "0"}
@@ -23,7 +23,7 @@ Outcome = dict[str, bool]
 """Test name to whether it passed."""
 
 
-def run_cocotb(
+def _run_cocotb(
     build: Path,
     top: str,
     module: str,
@@ -63,17 +63,24 @@ def run_cocotb(
 
 
 def run_job(
-    build: Path, top: str, module: str, job: Mapping[str, Any], *, seed: int
+    build: Path,
+    top: str,
+    module: str,
+    job: Mapping[str, Any],
+    *,
+    seed: int,
+    arguments: tuple[str, ...] = (),
 ) -> tuple[Outcome, Any, str]:
-    """Run a farm's testbench on ``job``; return the outcome, what it wrote, the end of its log.
+    """Run a testbench on ``job``; return the outcome, what it wrote, the end of its log.
 
-    The testbench finds the job in the JSON file ``HWQUANT_JOB`` and writes ``HWQUANT_OUTCOME``.
+    ``module`` is found where this program finds its own.  The testbench reads the job from the JSON
+    file ``HWQUANT_JOB`` and writes ``HWQUANT_OUTCOME``; ``arguments`` go to the simulator.
     Raises `ToolError` with the end of the log when it wrote nothing that can be read.
     """
     with scratch() as name:
         folder = Path(name)
         (folder / "job.json").write_text(json.dumps(job))
-        outcome = run_cocotb(
+        outcome = _run_cocotb(
             build,
             top,
             module,
@@ -84,6 +91,7 @@ def run_job(
                 "HWQUANT_OUTCOME": str(folder / "outcome.json"),
                 "OMP_NUM_THREADS": "1",
             },
+            arguments=arguments,
         )
         log = _tail(folder / "simulation.log", 25)
         try:

@@ -11,7 +11,7 @@ import json
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -82,6 +82,16 @@ class Pass:
         """Beats sent."""
         return int(self.length.sum())
 
+    @cached_property
+    def _sent(self) -> NDArray[np.int64]:
+        return np.flatnonzero(np.arange(self.weight.shape[1]) < self.length[:, None])
+
+    def sent(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return of ``values`` (dots, beats, ...) those of the beats sent, in order."""
+        dots, beats = self.weight.shape[:2]
+        flat = values.reshape(dots * beats, *values.shape[2:])
+        return flat if self.beats == len(flat) else flat.take(self._sent, axis=0)
+
     def dot_of_beat(self) -> NDArray[np.int64]:
         """Return the dot that each sent beat belongs to."""
         return np.repeat(np.arange(len(self.length)), self.length)
@@ -127,11 +137,11 @@ def corner_codes(fmt: Format) -> Codes:
 @lru_cache(maxsize=1024)
 def _extreme_pair(spec: MacSpec, *, largest: bool) -> tuple[int, int]:
     """Return the codes of the largest or the least product."""
-    pairs = [
-        (codec.decode(spec.weight, w) * codec.decode(spec.act, a), w, a)
-        for w in corner_codes(spec.weight).tolist()
-        for a in corner_codes(spec.act).tolist()
-    ]
+    weights, acts = (
+        [(codec.decode(fmt, code), code) for code in corner_codes(fmt).tolist()]
+        for fmt in (spec.weight, spec.act)
+    )
+    pairs = [(x * y, w, a) for x, w in weights for y, a in acts]
     _, w, a = max(pairs) if largest else min(pairs)
     return w, a
 
@@ -168,11 +178,11 @@ def dot_codes(
     operands = []
     for fmt in (spec.weight, spec.act):
         every, corners = np.array(fmt.codes, np.uint8), corner_codes(fmt)
-        codes = every[rng.integers(0, every.size, shape, np.uint16)]
+        codes = every.take(rng.integers(0, every.size, shape, np.uint16))
         # Kinds 5 and 6 speak in boundary codes; kind 7 has zeros in half of its places.
         for kind in (5, 6):
             part = codes[kind :: len(KINDS)]
-            part[...] = corners[rng.integers(0, corners.size, part.shape, np.uint16)]
+            part[...] = corners.take(rng.integers(0, corners.size, part.shape, np.uint16))
         codes[7 :: len(KINDS)] *= rng.integers(0, 2, codes[7 :: len(KINDS)].shape, np.uint8)
         operands.append(codes)
 
@@ -191,8 +201,9 @@ def dot_codes(
     forced[6 + len(KINDS) :: 2 * len(KINDS), : to_rail + 1] = -1
     for sign in (1, -1):
         pair = _extreme_pair(spec, largest=sign > 0)
+        where = (forced == sign)[..., None]
         for codes, code in zip(operands, pair, strict=True):
-            codes[forced == sign] = code
+            np.copyto(codes, np.uint8(code), where=where)
     return operands[0], operands[1]
 
 

@@ -14,10 +14,8 @@ reference and comparison of every result.
 
 from __future__ import annotations
 
-import json
 import resource
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 
@@ -25,7 +23,7 @@ from sim.build import simulator
 from sim.designs import design_of_spec, designs_of_specs
 from sim.engine import DEFAULT_STEPS, verify_designs
 from sim.pairs import all_pairs
-from sim.runner import run_cocotb, scratch
+from sim.runner import run_job
 from sim.vectors import product_passes, stream_passes
 
 EVERY = 25
@@ -60,26 +58,11 @@ def naive(spec, rows) -> int:
     build = simulator(
         design.sources, kernel.name, visible="\n".join(["`verilator_config", *visible, ""])
     )
-    with scratch() as name:
-        folder = Path(name)
-        job = {"kernel": kernel.to_json(), "rows": rows}
-        (folder / "job.json").write_text(json.dumps(job))
-        outcome = run_cocotb(
-            build,
-            kernel.name,
-            "tb_naive",
-            folder=folder,
-            seed=0,
-            environment={
-                "PYTHONPATH": str(Path(__file__).parent),
-                "HWQUANT_JOB": str(folder / "job.json"),
-                "HWQUANT_OUTCOME": str(folder / "outcome.json"),
-                "OMP_NUM_THREADS": "1",
-            },
-        )
-        if not all(outcome.values()):
-            raise SystemExit((folder / "simulation.log").read_text())
-        return int(json.loads((folder / "outcome.json").read_text()))
+    job = {"kernel": kernel.to_json(), "rows": rows}
+    outcome, compared, log = run_job(build, kernel.name, "tb_naive", job, seed=0)
+    if not all(outcome.values()):
+        raise SystemExit(log)
+    return int(compared)
 
 
 def main() -> dict[str, float]:
