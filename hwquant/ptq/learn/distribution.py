@@ -42,9 +42,8 @@ def corrected(job: Job, data: BlockData, *, steps: int, weight: float) -> BlockD
     piece = cut(graph, inside, tuple(norms), stored)
     piece.module.requires_grad_(False)
     # The folded graph reads a layer where the unfused one reads its batch norm.
-    names = [
-        aliases[name] if aliases.get(name) in piece.inputs else name for name in data.float_names
-    ]
+    behind = {name: alias for name, alias in aliases.items() if alias in piece.inputs}
+    names = [behind.get(name, name) for name in data.float_names]
     by_name = dict(zip(names, data.float_inputs, strict=True))
     moved = [
         _move(

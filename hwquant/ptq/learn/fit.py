@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,18 +16,17 @@ from hwquant.ptq.learn.walk import BlockData
 
 __all__ = ["Moment", "Schedule", "Term", "fit"]
 
-PO2_RATE: Final = 4  # a power of two has to travel half an octave before anything changes
-
 
 @dataclass(frozen=True)
 class Schedule:
     """How long and how fast.
 
     ``iterations`` of ``batch`` items; Adam with rate ``lr`` for the rounding, ``act_lr`` (cosine
-    to 0) for the log2 of activation scales and ``bias_lr`` for biases; the penalty's exponent falls from ``beta_start`` to
-    ``beta_end`` after the first ``warmup`` share, during which there is no penalty.  ``drop`` is
-    the share of elements that stay float, at the block's input and inside it; ``anneal`` blends
-    float activations in, from all to none over the run.  ``cosine`` lets ``lr`` fall to 0 too.
+    to 0) for the log2 of activation scales and ``bias_lr`` for biases; the penalty's exponent
+    falls from ``beta_start`` to ``beta_end`` after the first ``warmup`` share, during which there
+    is no penalty unless ``penalize_warmup``.  ``drop`` is the share of elements that stay float,
+    at the block's input and inside it; ``anneal`` blends float activations in, from all to none
+    over the run.  ``cosine`` lets ``lr`` fall to 0 too.  ``optimizer`` is adam or radam.
     """
 
     iterations: int = 1000
@@ -36,6 +35,7 @@ class Schedule:
     act_lr: float = 1e-3
     bias_lr: float = 1e-4
     warmup: float = 0.2
+    penalize_warmup: bool = False
     beta_start: float = 20.0
     beta_end: float = 2.0
     drop: float = 0.0
@@ -124,19 +124,15 @@ def fit(
         if p.requires_grad
     ]
     acts = [
-        {
-            "params": [a.log2_factor],
-            "lr": schedule.act_lr * (PO2_RATE if a.scale_kind == "po2" else 1),
-        }
+        {"params": [a.log2_factor], "lr": schedule.act_lr * a.rate}
         for a in soft.acts.values()
         if a.learned
     ]
     rates.add(rounding, schedule, cosine=schedule.cosine)
     rates.add(acts, schedule, cosine=True)
     biases = [s.bias for s in soft.layers.values() if s.bias.requires_grad]
-    rates.add(
-        [{"params": biases, "lr": schedule.bias_lr}] if biases else [], schedule, cosine=False
-    )
+    group = {"params": biases, "lr": schedule.bias_lr}
+    rates.add([group] if biases else [], schedule, cosine=False)
     for act in soft.acts.values():
         act.drop = schedule.drop
     losses = []
@@ -183,6 +179,6 @@ def _mixed(quantized: Tensor, exact: Tensor, drop: float) -> Tensor:
 
 def _beta(schedule: Schedule, progress: float) -> float | None:
     if progress < schedule.warmup:
-        return None
+        return schedule.beta_start if schedule.penalize_warmup else None
     share = (progress - schedule.warmup) / max(1 - schedule.warmup, 1e-9)
     return schedule.beta_start + (schedule.beta_end - schedule.beta_start) * share

@@ -44,9 +44,8 @@ class Divided(Rounding):
 
     def final_scale(self) -> Tensor:
         """Return ``s1``."""
-        return (
-            self.scale * torch.exp(self.log_scale) if self.log_scale.requires_grad else self.scale
-        )
+        learned = self.log_scale.requires_grad
+        return self.scale * torch.exp(self.log_scale) if learned else self.scale
 
 
 def _ones_but(weight: Tensor, axis: int) -> Tensor:

@@ -55,13 +55,18 @@ class SoftAct(nn.Module):
         self.float_share = 0.0
 
     @property
+    def rate(self) -> float:
+        """The learning rate's factor: a power of two moves half an octave or not at all."""
+        return 4.0 if self.scale_kind == "po2" else 1.0
+
+    @property
     def learned(self) -> bool:
         """Whether the scale is being learned."""
         return self.log2_factor.requires_grad
 
     def scale(self) -> Tensor:
         """Return the scale as it is now; positive, exactly as found while nothing was learned."""
-        factor = self.log2_factor
+        factor: Tensor = self.log2_factor
         if self.scale_kind == "po2":
             factor = factor + (factor.round() - factor).detach()
         return self.start * torch.exp2(factor)

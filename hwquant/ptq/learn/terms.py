@@ -46,7 +46,11 @@ class GridPenalty:
         beta = moment.beta
         if beta is None or not moment.soft.roundings:
             return torch.zeros(())
-        parts = [rounding.penalty(beta) for rounding in moment.soft.roundings.values()]
+        importance = moment.data.importance or {}
+        parts = [
+            importance.get(path, 1.0) * rounding.penalty(beta)
+            for path, rounding in moment.soft.roundings.items()
+        ]
         return self.weight * torch.stack(parts).sum()
 
 

@@ -34,7 +34,8 @@ class BlockData:
     computed again for the items drawn.  ``rest`` is the float network behind the block,
     from the compared values and ``rest_inputs`` (by name) to the network's outputs ``logits``;
     None unless asked for.  ``weights`` weigh the squared error of what is compared: one tensor
-    per compared value, which broadcasts against it, or None for equal weights.
+    per compared value, which broadcasts against it, or None for equal weights; ``importance``
+    weighs the layers' penalties by path, equally if None.
     """
 
     block: Block
@@ -48,6 +49,7 @@ class BlockData:
     rest_inputs: dict[str, Tensor] | None = None
     logits: tuple[Tensor, ...] = ()
     weights: tuple[Tensor, ...] | None = None
+    importance: dict[str, float] | None = None
 
     @property
     def items(self) -> int:

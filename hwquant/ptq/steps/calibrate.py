@@ -6,10 +6,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from hwquant.errors import InputError, SpecError
+from hwquant.errors import SpecError
 
 if TYPE_CHECKING:
-    from torch import Tensor
 
     from hwquant.ptq.job import Job
 
@@ -49,6 +48,7 @@ class Step:
         """Set the scale of every quantizer of ``job.model``."""
         from hwquant.nn.block_quantizer import BlockQuantizer
         from hwquant.nn.layers import MatMul
+        from hwquant.ptq.observe import observe
         from hwquant.ptq.scales import solve
 
         percentile = self.percentile or job.recipe.percentile
@@ -57,7 +57,7 @@ class Step:
                 continue
             rule = self.weight or self.rule or site.settings.weight_calibration
             self._weights(job.layer(site), rule, percentile)
-        values = self._observe(job)
+        values = observe(job, self.samples)
         rules = {path: site.settings.act_calibration for site in job.sites for path in site.acts}
         for path, sample in values.items():
             rule = self.act or self.rule or rules.get(path, job.recipe.calibration)
@@ -90,31 +90,3 @@ class Step:
             shape = tuple(ones)
         scale = solve(rows, quantizer.fmt, quantizer.scale_kind, rule, percentile)
         quantizer.set_scale(scale.reshape(shape))
-
-    def _observe(self, job: Job) -> dict[str, Tensor]:
-        """Return sampled values for each activation quantizer, its largest magnitude included."""
-        import torch
-
-        from hwquant.ptq.run import Recorder, activation_sources
-
-        kept: dict[str, list[Tensor]] = {}
-        per_batch = max(self.samples // len(job.batches), 1)
-        sources = activation_sources(job.model)
-
-        def record(path: str, value: Tensor) -> None:
-            flat = value.detach().reshape(-1).float()
-            if not bool(torch.isfinite(flat).all()):
-                raise InputError(
-                    f"the activation read by {path!r} holds NaN or infinity on the calibration "
-                    "data; check the data and the model"
-                )
-            stride = -(-flat.numel() // per_batch)
-            picked = flat[::stride]
-            extremes = torch.stack([flat.amin(), flat.amax()])
-            kept.setdefault(path, []).append(torch.cat([picked, extremes]))
-
-        recorder = Recorder(job.reference, sources, record)
-        for batch in job.batches:
-            with torch.no_grad():
-                recorder.run(batch)
-        return {path: torch.cat(parts) for path, parts in kept.items()}
