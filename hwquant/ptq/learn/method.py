@@ -27,7 +27,7 @@ def learn(
     schedule: Schedule,
     learn_acts: bool = False,
     learn_bias: bool = False,
-    rest: bool = False,
+    rest: str = "",
     prepare: Callable[[Job, BlockData], BlockData] | None = None,
 ) -> None:
     """Train the blocks of ``job.model`` in order and write the result into it.

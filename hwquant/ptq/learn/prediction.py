@@ -21,8 +21,8 @@ def logits_behind(data: BlockData, outputs: Sequence[Tensor], index: Tensor) -> 
 
     ``data`` must come from a walk with ``rest``.
     """
-    if data.rest is None or data.rest_inputs is None:
-        raise ValueError("the network behind the block is needed: walk(..., rest=True)")
+    if data.rest is None:
+        raise ValueError("the network behind the block is needed: walk(..., rest='float')")
     own = dict(zip(data.block.compared, outputs, strict=True))
     inputs = [
         own[name] if name in own else data.rest_inputs[name][index] for name in data.rest.inputs

@@ -8,7 +8,7 @@ memory is those of one boundary of both graphs plus one block.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, fx
@@ -31,7 +31,7 @@ class BlockData:
     the block made; ``float_inputs`` are the float network's values at the same places (named
     ``float_names`` there), and
     `targets` its values of what is compared: stored, or for a block that is the whole network
-    computed again for the items drawn.  ``rest`` is the float network behind the block,
+    computed again for the items drawn.  ``rest`` is the network behind the block,
     from the compared values and ``rest_inputs`` (by name) to the network's outputs ``logits``;
     None unless asked for.  ``weights`` weigh the squared error of what is compared: one tensor
     per compared value, which broadcasts against it, or None for equal weights; ``importance``
@@ -46,7 +46,7 @@ class BlockData:
     float_piece: Piece
     stored_targets: tuple[Tensor, ...] | None
     rest: Piece | None = None
-    rest_inputs: dict[str, Tensor] | None = None
+    rest_inputs: dict[str, Tensor] = field(default_factory=dict)
     logits: tuple[Tensor, ...] = ()
     weights: tuple[Tensor, ...] | None = None
     importance: dict[str, float] | None = None
@@ -76,11 +76,11 @@ def run_piece(piece: Piece, inputs: Sequence[Tensor], chunk: int = CHUNK) -> tup
     return tuple(torch.cat(values) for values in zip(*parts, strict=True))
 
 
-def walk(job: Job, parts: Sequence[Block], *, rest: bool = False) -> Iterator[BlockData]:
+def walk(job: Job, parts: Sequence[Block], *, rest: str = "") -> Iterator[BlockData]:
     """Yield each block with its data; the caller changes ``job.model`` before taking the next.
 
     So every block sees the network before it as quantized and learned so far.  ``rest`` asks for
-    the float network behind each block too.
+    the network behind each block too: ``float``, or ``quantized`` as it is then.
     """
     items = torch.cat(job.batches)
     stored = itemwise(job.model, items[:1])
@@ -88,26 +88,26 @@ def walk(job: Job, parts: Sequence[Block], *, rest: bool = False) -> Iterator[Bl
     twins = {node.name: _twin(node) for node in job.model.graph.nodes}
     pieces = [cut(job.model, part.nodes, part.compared, stored) for part in parts]
     float_pieces = [cut(job.reference, part.nodes, part.compared, float_stored) for part in parts]
-    ends = _outputs(job.reference)
-    tails: list[Piece | None] = [None] * len(parts)
-    logits: tuple[Tensor, ...] = ()
     source = next(n.name for n in job.model.graph.nodes if n.op == "placeholder")
+    tails: Sequence[Piece] = ()
+    logits: tuple[Tensor, ...] = ()
     if rest:
-        whole = {node.name for node in job.reference.graph.nodes}
-        done: set[str] = set()
-        for index, part in enumerate(parts):
-            done |= set(part.nodes)
-            tails[index] = cut(job.reference, whole - done, ends, float_stored)
-        everything = cut(job.reference, whole, ends, ())
-        logits = run_piece(everything, (items,))
+        if rest == "float":
+            tails = _tails(job.reference, parts, float_stored)
+        else:
+            tails = _tails(job.model, parts, stored)
+        whole = [node.name for node in job.reference.graph.nodes]
+        logits = run_piece(cut(job.reference, whole, _outputs(job.reference), ()), (items,))
     values = {source: items}
     float_values = {source: items}
     for index, part in enumerate(parts):
-        piece, float_piece, tail = pieces[index], float_pieces[index], tails[index]
+        piece, float_piece = pieces[index], float_pieces[index]
         later = {name for p in pieces[index + 1 :] for name in p.inputs}
         float_later = {name for p in float_pieces[index + 1 :] for name in p.inputs}
         float_later |= {twins[name] for name in later}
-        float_later |= {name for t in tails[index:] if t for name in t.inputs}
+        behind = {name for tail in tails[index:] for name in tail.inputs} - set(part.compared)
+        (float_later if rest == "float" else later).update(behind)
+        own_inputs = set(tails[index].inputs) if rest else set()
         whole_network = len(parts) == 1
         wanted = tuple(float_later) if whole_network else (*float_piece.outputs, *float_later)
         _extend(job.reference, part, wanted, float_values, float_stored)
@@ -119,13 +119,28 @@ def walk(job: Job, parts: Sequence[Block], *, rest: bool = False) -> Iterator[Bl
             tuple(twins[name] for name in piece.inputs),
             float_piece,
             None if whole_network else tuple(float_values[name] for name in part.compared),
-            tail,
-            {name: float_values[name] for name in tail.inputs} if tail else None,
+            tails[index] if rest else None,
+            {n: (float_values if rest == "float" else values)[n] for n in behind & own_inputs},
             logits,
         )
         _extend(job.model, part, tuple(later), values, stored)
         _forget(values, later)
         _forget(float_values, float_later)
+
+
+def _tails(
+    graph_module: fx.GraphModule, parts: Sequence[Block], stored: frozenset[str]
+) -> list[Piece]:
+    """Return the network behind each block, from the values the block is compared by."""
+    left = {node.name for node in graph_module.graph.nodes}
+    ends = _outputs(graph_module)
+    found = []
+    for part in parts:
+        left -= set(part.nodes)
+        # What else the block makes, such as a quantizer that a shortcut reads, is made again.
+        known = stored - (set(part.nodes) - set(part.compared))
+        found.append(cut(graph_module, left, ends, known))
+    return found
 
 
 def _extend(

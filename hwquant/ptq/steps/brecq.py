@@ -45,6 +45,6 @@ class Step:
             rounding=UpOrDown,
             terms=(Reconstruction(), GridPenalty(self.weight)),
             schedule=Schedule(self.iterations, self.batch, self.lr, seed=self.seed),
-            rest=self.fisher,
+            rest="float" if self.fisher else "",
             prepare=fisher_weights if self.fisher else None,
         )

@@ -66,7 +66,7 @@ class Step:
                 self.iterations, self.batch, self.lr, self.act_lr, drop=self.drop, seed=self.seed
             ),
             learn_acts=True,
-            rest=True,
+            rest="float",
             prepare=partial(corrected, steps=self.steps, weight=self.correction)
             if self.steps
             else None,

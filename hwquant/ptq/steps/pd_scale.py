@@ -2,8 +2,7 @@
 """Pick each activation's scale by the network's prediction, PD-Quant's metric alone.
 
 arXiv 2212.07048, equation 8, as a search: quantizer by quantizer in execution order, the scale
-among candidates around the calibrated one that changes the prediction least, everything behind
-the layer being float.
+among candidates around the calibrated one that changes the prediction least.
 """
 
 from __future__ import annotations
@@ -24,13 +23,18 @@ __all__ = ["Step"]
 
 @dataclass(frozen=True)
 class Step:
-    """Options: ``candidates`` from one octave below to one above, ``items``, ``temperature``."""
+    """Options: ``candidates`` from one octave below to one above, ``items``, ``temperature``.
+
+    ``rest``: the network behind the layer is ``float``, as in the paper, or ``quantized`` as
+    calibrated, which cannot end with a worse prediction on the calibration items but fits them.
+    """
 
     phase: ClassVar[str] = "scales"
 
     candidates: int = 13
     items: int = 256
     temperature: float = 1.0
+    rest: str = "float"
 
     def __post_init__(self) -> None:
         if self.candidates < 3 or self.items < 1:
@@ -38,6 +42,8 @@ class Step:
                 f"step pd_scale: candidates={self.candidates}, items={self.items}, "
                 "allowed 3 or more, 1 or more"
             )
+        if self.rest not in ("float", "quantized"):
+            raise SpecError(f"step pd_scale: rest={self.rest!r}, allowed: float, quantized")
 
     def apply(self, job: Job) -> None:
         """Choose the scale of every activation quantizer."""
@@ -48,7 +54,7 @@ class Step:
         parts = blocks(job, "layer")
         done: set[str] = set()
         with track("pd_scale", len(parts)) as advance:
-            for data in walk(job, parts, rest=True):
+            for data in walk(job, parts, rest=self.rest):
                 for path in _quantizers(data):
                     if path not in done:
                         self._choose(job, data, path)
