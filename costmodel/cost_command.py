@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hw.catalogue import AUTO, style_name
+from hw.block_options import block_spec
+from hw.catalogue import AUTO, candidates, style_name
 from hw.commands import spec_from_options
-from hw.styles import STYLES, fitting
+from hw.styles import STYLES
 from hwquant.errors import InputError
 from hwquant.mac import MacSpec
 
+from .block_kernel import block_price
 from .kernel import KernelCost, estimate
 from .network import network_cost
 
@@ -39,6 +41,11 @@ def price(
     if model is None:
         if kernel["weight"] is None or kernel["act"] is None:
             raise InputError("nothing to price; give --weight and --act, or an exported .onnx file")
+        block = block_spec(
+            kernel["weight"], kernel["act"], lanes, kernel["length"], kernel["acc"], overflow
+        )
+        if block is not None:
+            return block_price(block, style, dsp=kernel["dsp"])
         spec = spec_from_options(
             kernel["weight"], kernel["act"], lanes, kernel["length"], kernel["acc"], overflow
         )
@@ -67,7 +74,7 @@ def _kernel(spec: MacSpec, style: str, *, synth: bool, dsp: bool) -> dict[str, A
         choice = style_name(style, spec)
         cost = estimate(spec, choice.style, synth=synth, dsp=dsp)
         return cost.to_json() | {"style_why": choice.why} | _parts(spec, choice.style, dsp=dsp)
-    names = [s.name for s in fitting(spec) if s.timing is None or style == "auto"]
+    names = candidates(spec, every_beat=style == "auto-beat", dsps=int(style == "auto-dsp"))
     costs = {name: estimate(spec, name, synth=True, dsp=dsp) for name in names}
     parts = {name: _parts(spec, name, dsp=dsp) for name in names}
 

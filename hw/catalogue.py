@@ -19,12 +19,23 @@ from hwquant.errors import SpecError
 from hwquant.mac import MacSpec
 
 from .library import sources_sha256
-from .styles import STYLES, fitting, variant
+from .styles import STYLES, fitting, usual_for_codebooks, variant
 
-__all__ = ["AUTO", "COLUMNS", "COUNTS", "Choice", "Row", "choose", "rows", "style_name"]
+__all__ = [
+    "AUTO",
+    "COLUMNS",
+    "COUNTS",
+    "Choice",
+    "Row",
+    "candidates",
+    "choose",
+    "rows",
+    "style_name",
+]
 
-AUTO: Final = ("auto", "auto-beat")
-"""Names that stand for a choice: any kernel, or only kernels with a result every beat."""
+AUTO: Final = ("auto", "auto-beat", "auto-dsp")
+"""Names that stand for a choice: any kernel without a DSP, only those with a result every beat,
+any kernel with one DSP slice at most."""
 
 COUNTS: Final = ("lut_sites", "lut_raw", "lutram", "ff", "dsp", "carry")
 COLUMNS: Final = (
@@ -34,6 +45,7 @@ COLUMNS: Final = (
 
 # What is tried where nothing was measured, best first: the order of the measured ones.
 USUAL: Final = ("table", "booth", "shift", "tree", "plain")
+USUAL_DSP: Final = ("dsp", "dsp_acc")  # ahead of them where a DSP is allowed
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +109,10 @@ def rows() -> tuple[Row, ...]:
     return tuple(row for row in read(text) if row.current)
 
 
-def _fits(spec: MacSpec, *, every_beat: bool) -> list[str]:
-    return [s.name for s in fitting(spec) if not (every_beat and s.timing is not None)]
+def candidates(spec: MacSpec, *, every_beat: bool = False, dsps: int = 0) -> list[str]:
+    """Return the styles that can do ``spec`` with at most ``dsps`` DSP slices."""
+    able = [style for style in fitting(spec) if style.dsps <= dsps]
+    return [style.name for style in able if not (every_beat and style.timing is not None)]
 
 
 def _distance(row: Row, spec: MacSpec) -> tuple[int, ...]:
@@ -111,16 +125,21 @@ def _distance(row: Row, spec: MacSpec) -> tuple[int, ...]:
 
 
 def choose(
-    spec: MacSpec, *, every_beat: bool = False, among: Iterable[Row] | None = None
+    spec: MacSpec,
+    *,
+    every_beat: bool = False,
+    dsps: int = 0,
+    among: Iterable[Row] | None = None,
 ) -> Choice:
     """Return the style of the smallest verified kernel for ``spec``.
 
     The catalogue's kernels of the same pair of formats and the same overflow decide, those nearest
     in lanes, then accumulator width, then length.  A pair that is not in it gets the first of the
     usual styles that can do it, and ``why`` says so.  With ``every_beat`` styles that have one
-    result per dot product (ports ``last_i`` and ``ready_o``) are left out.
+    result per dot product (ports ``last_i`` and ``ready_o``) are left out.  No kernel has more
+    than ``dsps`` DSP slices; among equals in LUTs the one with fewer wins.
     """
-    able = _fits(spec, every_beat=every_beat)
+    able = candidates(spec, every_beat=every_beat, dsps=dsps)
     pair = (spec.weight, spec.act, spec.overflow)
     known = [
         row
@@ -128,11 +147,13 @@ def choose(
         if row.style in able and (row.spec.weight, row.spec.act, row.spec.overflow) == pair
     ]
     if not known:
-        style = next(name for name in USUAL if name in able)
+        style = usual_for_codebooks(spec, able) or next(
+            name for name in (*USUAL_DSP, *USUAL) if name in able
+        )
         return Choice(style, "the pair is not in the catalogue: the usual style for such formats")
     nearest = min(_distance(row, spec) for row in known)
     same = [row for row in known if _distance(row, spec) == nearest]
-    best = min(same, key=lambda row: (row.luts, row.style))
+    best = min(same, key=lambda row: (row.luts, row.counts["dsp"], row.style))
     others = ", ".join(
         f"{row.style} {row.luts:g}" for row in sorted(same, key=lambda r: r.luts) if row != best
     )
@@ -141,9 +162,11 @@ def choose(
         if not any(nearest)
         else f"the nearest kernel ({best.spec.lanes} lanes, {best.spec.accumulator.width} bits)"
     )
+    slices = f" and {best.counts['dsp']} DSP" if best.counts["dsp"] else ""
     return Choice(
         best.style,
-        f"{best.luts:g} LUTs for {where}" + (f"; {others}" if others else "; no other verified"),
+        f"{best.luts:g} LUTs{slices} for {where}"
+        + (f"; {others}" if others else "; no other verified"),
     )
 
 
@@ -153,7 +176,7 @@ def style_name(name: str, spec: MacSpec) -> Choice:
     Raises `SpecError` for any other name.
     """
     if name in AUTO:
-        return choose(spec, every_beat=name == "auto-beat")
+        return choose(spec, every_beat=name == "auto-beat", dsps=int(name == "auto-dsp"))
     if name not in STYLES:
         raise SpecError(f"kernel style {name!r}, allowed: {', '.join((*AUTO, *STYLES))}")
     return Choice(name, "given")

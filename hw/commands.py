@@ -9,9 +9,12 @@ from typing import Any, TypeVar
 
 import click
 
+from hwquant.block_mac import BlockMacSpec
 from hwquant.cli import emit, json_option
 from hwquant.errors import InputError, SpecError
 from hwquant.mac import MacSpec
+
+from .block_options import block_options, block_spec
 
 __all__ = ["kernel_options", "rtl", "spec_from_options", "style_option"]
 
@@ -56,7 +59,7 @@ def kernel_options(command: F) -> F:
     )
     for option in reversed(options):
         command = option(command)
-    return command
+    return block_options(command)
 
 
 def style_option(command: F) -> F:
@@ -65,9 +68,10 @@ def style_option(command: F) -> F:
         "--style",
         default="plain",
         show_default=True,
-        metavar="NAME|auto|auto-beat",
-        help="Microarchitecture: plain is portable; auto is the smallest verified one, auto-beat "
-        "the smallest with a result every beat.",
+        metavar="NAME|auto|auto-beat|auto-dsp",
+        help="Microarchitecture: plain is portable; auto is the smallest verified one without a "
+        "DSP, auto-beat the smallest with a result every beat, auto-dsp the smallest with one "
+        "DSP at most.",
     )(command)
 
 
@@ -108,6 +112,7 @@ def rtl(
       hwquant rtl --weight e2m1 --act int8 --lanes 16 --length 256 -o kernel
       hwquant rtl --weight int4 --act int4 --acc 12 --overflow saturate -o kernel
       hwquant rtl --weight e4m3 --act e4m3 --length 256 --style auto -o kernel
+      hwquant rtl --weight mxfp4 --act mxfp8e4m3 --lanes 8 --window 15:-16 -o kernel
       hwquant rtl model.onnx --lanes 4 -o kernels
     """
     if model is not None:
@@ -120,6 +125,10 @@ def rtl(
         return
     if weight is None or act is None:
         raise InputError("nothing to write; give --weight and --act, or an exported .onnx file")
+    block = block_spec(weight, act, lanes, length, acc, overflow)
+    if block is not None:
+        emit(_block_kernel(block, out, name, style), as_json=as_json)
+        return
     spec = spec_from_options(weight, act, lanes, length, acc, overflow)
     emit(_kernel(spec, out, name, style), as_json=as_json)
 
@@ -137,6 +146,25 @@ def _kernel(spec: MacSpec, out: Path, name: str | None, style: str) -> dict[str,
         "acc_frac": bundle.spec.accumulator.frac,
         "latency_cycles": bundle.latency_cycles,
         "initiation_interval": bundle.initiation_interval,
+        "files": [*bundle.files, "files.f", f"{bundle.name}.core", "manifest.json"],
+    }
+
+
+def _block_kernel(spec: BlockMacSpec, out: Path, name: str | None, style: str) -> dict[str, Any]:
+    from hw.block_kernel import generate_block
+
+    bundle = generate_block(spec, out, name=name, style=style)
+    msb, lsb = spec.bounds
+    return {
+        "folder": str(bundle.folder),
+        "name": bundle.name,
+        "style": bundle.style,
+        "style_why": bundle.manifest["style_why"],
+        "window": f"{msb}:{lsb}",
+        "acc_bits": spec.accumulator.width,
+        "lossless": spec.lossless,
+        "latency_cycles": bundle.latency_cycles,
+        "initiation_interval": 1,
         "files": [*bundle.files, "files.f", f"{bundle.name}.core", "manifest.json"],
     }
 

@@ -65,13 +65,13 @@ class Timing:
 class Style:
     """A kernel style.
 
-    ``top`` is the block that the wrapper instantiates, ``sources`` the files it is made of (lower
-    blocks first), ``parameters`` gives the block's parameters for a spec, in declaration order.
-    ``refuse`` says why the style cannot do a spec, None where it can.  ``primitives`` names the
-    device cells it instantiates: none in portable RTL.  ``latency_cycles`` are enabled cycles
-    from a beat to its result, a number or a function of the spec.  With ``timing`` results come
-    once per dot product instead, the kernel has ports ``last_i`` and ``ready_o``, and the cycles
-    depend on the spec.
+    ``top`` is the block that the wrapper instantiates, ``sources`` the files it is made of
+    (lower blocks first), ``parameters`` gives the block's parameters for a spec, in declaration
+    order.  ``refuse`` says why the style cannot do a spec, None where it can.  ``primitives``
+    names the device cells it instantiates: none in portable RTL; ``dsps`` is how many DSP
+    slices it needs.  ``latency_cycles`` are enabled cycles from a beat to its result, a number
+    or a function of the spec. With ``timing`` results come once per dot product instead, the
+    kernel has ports ``last_i`` and ``ready_o``, and the cycles depend on the spec.
     """
 
     name: str
@@ -81,6 +81,7 @@ class Style:
     parameters: Callable[[MacSpec], Mapping[str, Parameter]]
     refuse: Callable[[MacSpec], str | None] = _any_spec
     primitives: tuple[str, ...] = ()
+    dsps: int = 0
     initiation_interval: int = 1
     timing: Callable[[MacSpec], Timing] | None = None
 

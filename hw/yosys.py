@@ -84,9 +84,7 @@ def run(script: str, files: Mapping[str, str], result: str | None = None) -> str
         return process.stdout if result is None else (folder / result).read_text(encoding="utf-8")
 
 
-def _script(
-    sources: Mapping[str, str], top: str, *, dsp: bool, merge: bool = False
-) -> str:
+def _script(sources: Mapping[str, str], top: str, *, dsp: bool, merge: bool = False) -> str:
     """Return the synthesis script.
 
     With DSPs the multiplier may meet its adder, as the DSP holds both; and the library must then

@@ -12,7 +12,7 @@
 `default_nettype none
 
 module hq_dsp_mac #(
-  parameter bit Primitive = 1'b1,  // instantiate the device's cell
+  parameter bit Primitive = 1'b0,  // instantiate the device's cell
   parameter int unsigned WeightBits = 4,  // weight code width
   parameter bit WeightFloat = 1'b1,  // weight is a minifloat
   parameter bit WeightSigned = 1'b1,  // weight has a sign

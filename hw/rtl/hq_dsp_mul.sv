@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /// Multiply and add up in one DSP slice (DSP48E2):
 ///
-///   p_o = (restart ? 0 : p_o) + (neg ? -1 : 1) * (a_i - h_i) * b_i      where take_i
+///   p_o = (restart ? Bias : p_o) + (neg ? -1 : 1) * (a_i - h_i) * b_i      where take_i
 ///
 /// All operands are two's complement.  With PreSub the pre-adder subtracts h_i, else h_i is unused
 /// (0): that is how several two's complement numbers share port a, their sign bits in h_i.
@@ -16,12 +16,13 @@
 `default_nettype none
 
 module hq_dsp_mul #(
-  parameter bit Primitive = 1'b1,  // instantiate the device's cell
+  parameter bit Primitive = 1'b0,  // instantiate the device's cell
   parameter int unsigned Stages = 1,  // registers in front of the multiplier
   parameter bit PreSub = 1'b0,  // subtract h_i from a_i
   parameter int unsigned ABits = 8,  // width of a_i, h_i and their difference
   parameter int unsigned BBits = 8,  // width of b_i
-  parameter int unsigned PBits = 48  // width of p_o
+  parameter int unsigned PBits = 48,  // width of p_o
+  parameter bit [47:0] Bias = 48'd0  // what a sum starts from
 ) (
   input  logic clk_i,
   input  logic rst_i,
@@ -80,7 +81,8 @@ module hq_dsp_mul #(
       .INMODEREG(0),
       .MREG(1),
       .OPMODEREG(1),
-      .PREG(1)
+      .PREG(1),
+      .RND(Bias)
     ) u_dsp (
       .CLK(clk_i),
       .RSTA(1'b0),
@@ -116,7 +118,8 @@ module hq_dsp_mul #(
       .CARRYINSEL(3'd0),
       .D(PreSub ? a : 27'd0),
       .INMODE(PreSub ? 5'b01100 : 5'b00000),  // D - A
-      .OPMODE({3'b000, !restart_i, 5'b00101}),  // Z is P or 0, X and Y are M
+      // W is RND or 0, Z is P or 0, X and Y are M.
+      .OPMODE({restart_i && Bias != 48'd0, 2'b00, !restart_i, 5'b00101}),
       .PCIN(48'd0),
       .ACOUT(unused_acout),
       .BCOUT(unused_bcout),
@@ -191,7 +194,7 @@ module hq_dsp_mul #(
       end
     end
 
-    assign start = restart_q ? '0 : p_q;
+    assign start = restart_q ? Bias[PBits-1:0] : p_q;
     assign addend = PBits'($signed(m_q));
     assign p_d = neg_q ? start - addend : start + addend;
     assign p_o = p_q;

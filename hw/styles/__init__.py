@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from hw.style import Style
@@ -10,9 +11,10 @@ from hwquant.errors import SpecError
 from hwquant.formats import Codebook
 from hwquant.mac import MacSpec
 
-from . import book, booth, bucket, dsp, plain, shift, table, tree
+from . import book, booth, bucket, decode, digit, dsp, dsp_acc, plain, rom, shift, table, tree
 
-__all__ = ["CODEBOOK_STYLES", "STYLES", "fitting", "style_of", "variant"]
+__all__ = ["CODEBOOK_STYLES", "STYLES", "fitting", "style_of", "usual_for_codebooks"]
+__all__ += ["variant"]
 
 STYLES: Final = {
     style.name: style
@@ -29,8 +31,16 @@ STYLES: Final = {
         bucket.STYLE,
         bucket.FAST,
         bucket.PORTABLE,
+        digit.STYLE,
+        digit.PORTABLE,
+        decode.STYLE,
+        decode.PORTABLE,
+        rom.STYLE,
+        rom.PORTABLE,
         dsp.STYLE,
         dsp.PORTABLE,
+        dsp_acc.STYLE,
+        dsp_acc.PORTABLE,
     )
 }
 """Every style by name."""
@@ -66,3 +76,17 @@ def fitting(spec: MacSpec) -> list[Style]:
     """Return the styles that can do ``spec``."""
     styles = [variant(name, spec) for name in STYLES]
     return [style for style in styles if style is not None and style.refuse(spec) is None]
+
+
+def usual_for_codebooks(spec: MacSpec, able: Sequence[str]) -> str | None:
+    """Return the style in ``able`` that should be smallest for a codebook, by formula.
+
+    None where no operand is a codebook, or no style for codebooks is among them.
+    """
+    if not any(isinstance(fmt, Codebook) for fmt in (spec.weight, spec.act)):
+        return None
+    if table.STYLE.name in able:
+        return table.STYLE.name
+    prices = {style.STYLE.name: style.sites for style in (digit, decode, rom)}
+    known = [name for name in prices if name in able]
+    return min(known, key=lambda name: prices[name](spec), default=None)

@@ -95,6 +95,7 @@ STYLE: Final = Style(
     parameters=_parameters,
     refuse=_refuse,
     primitives=PRIMITIVES,
+    dsps=1,
 )
 
 PORTABLE: Final = replace(

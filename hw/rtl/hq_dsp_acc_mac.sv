@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Multiply-accumulate kernel of one or two lanes: products in LUTs (hq_tree_lane), everything
+/// that is added in one DSP slice:
+///
+///   acc_o = (clear_i ? 0 : acc) + sum over lanes of weight_i * act_i
+///         = start + s0 * (x0 + s0 * s1 * x1)      s of lane 0 to the slice, which subtracts
+///
+/// The second lane's product is negated where the signs differ: by its complement and the slice's
+/// carry in.
+///
+/// Latency 3 (code, product and accumulator registers), initiation interval 1.  Exact; wraps.
+/// Equals hwquant.mac.MacSpec.accumulate beat for beat.
+`default_nettype none
+
+module hq_dsp_acc_mac #(
+  parameter bit Primitive = 1'b0,  // instantiate the device's cells
+  parameter int unsigned Lanes = 1,  // products per beat
+  parameter int unsigned WeightBits = 4,  // weight code width
+  parameter int unsigned WeightExpBits = 2,  // weight exponent field width, 0 for none
+  parameter bit WeightTwos = 1'b0,  // weight is two's complement
+  parameter bit WeightFlip = 1'b1,  // weight has a sign bit on top of a magnitude
+  parameter int unsigned ActBits = 4,  // activation code width
+  parameter int unsigned ActExpBits = 2,  // activation exponent field width, 0 for none
+  parameter bit ActTwos = 1'b0,  // activation is two's complement
+  parameter bit ActFlip = 1'b1,  // activation has a sign bit on top of a magnitude
+  parameter bit RecodeAct = 1'b0,  // recode the activation's significand instead of the weight's
+  parameter int unsigned ProductBits = 8,  // width of a product, its sign apart
+  parameter int unsigned AccBits = 17  // accumulator width
+) (
+  input  logic clk_i,
+  input  logic rst_i,
+  input  logic en_i,
+  input  logic valid_i,
+  input  logic clear_i,
+  input  logic [Lanes-1:0][WeightBits-1:0] weight_i,
+  input  logic [Lanes-1:0][ActBits-1:0] act_i,
+  output logic valid_o,
+  output logic [AccBits-1:0] acc_o
+);
+
+  if (Lanes < 1 || Lanes > 2) begin : gen_bad_lanes
+    $error("hq_dsp_acc_mac: Lanes must be 1..2");
+  end
+  if (AccBits < 2 || AccBits > 48) begin : gen_bad_acc
+    $error("hq_dsp_acc_mac: AccBits must be 2..48");
+  end
+  if (ProductBits < 2 || ProductBits > 47) begin : gen_bad_product
+    $error("hq_dsp_acc_mac: ProductBits must be 2..47");
+  end
+
+  localparam bit Twos = WeightTwos || ActTwos;
+
+  logic [Lanes-1:0][WeightBits-1:0] weight_q;
+  logic [Lanes-1:0][ActBits-1:0] act_q;
+  logic [Lanes-1:0][47:0] product;
+  logic [Lanes-1:0] neg;
+  logic [47:0] second;
+  logic [47:0] sum;
+  logic [2:0] valid_q;
+  logic clear_q;
+  logic take;
+  logic differ;
+
+  always_ff @(posedge clk_i) begin
+    if (en_i) begin
+      weight_q <= weight_i;
+      act_q <= act_i;
+      clear_q <= clear_i;
+    end
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (rst_i) valid_q <= '0;
+    else if (en_i) valid_q <= {valid_q[1:0], valid_i};
+  end
+
+  assign take = en_i && valid_q[1];
+  assign valid_o = valid_q[2];
+
+  for (genvar lane = 0; lane < Lanes; lane++) begin : gen_lane
+    logic [ProductBits-1:0] narrow;
+
+    hq_tree_lane #(
+      .Primitive(Primitive),
+      .WeightBits(WeightBits),
+      .WeightExpBits(WeightExpBits),
+      .WeightTwos(WeightTwos),
+      .WeightFlip(WeightFlip),
+      .ActBits(ActBits),
+      .ActExpBits(ActExpBits),
+      .ActTwos(ActTwos),
+      .ActFlip(ActFlip),
+      .RecodeAct(RecodeAct),
+      .ProductBits(ProductBits)
+    ) u_lane (
+      .weight_i(weight_q[lane]),
+      .act_i(act_q[lane]),
+      .neg_o(neg[lane]),
+      .product_o(narrow)
+    );
+
+    assign product[lane] = {{48 - ProductBits{Twos && narrow[ProductBits-1]}}, narrow};
+  end
+
+  if (Lanes == 2) begin : gen_second
+    assign differ = neg[0] ^ neg[1];
+    assign second = product[1] ^ {48{differ}};
+  end else begin : gen_one
+    assign differ = 1'b0;
+    assign second = 48'd0;
+  end
+
+  hq_dsp_add #(
+    .Primitive(Primitive),
+    .Parts(1),
+    .Bits(48)
+  ) u_add (
+    .clk_i(clk_i),
+    .rst_i(rst_i),
+    .en_i(en_i),
+    .x_i(product[0]),
+    .y_i(second),
+    .carry_i(differ),
+    .neg_i(neg[0]),
+    .restart_i(clear_q),
+    .take_i(take),
+    .p_o(sum)
+  );
+
+  assign acc_o = sum[AccBits-1:0];
+
+  if (AccBits < 48) begin : gen_rest
+    logic unused_rest;
+    assign unused_rest = ^sum[47:AccBits];
+  end
+
+endmodule
+
+`default_nettype wire
