@@ -41,13 +41,27 @@ MIXED: Final = (
     ("e4m3", "int8"),
 )
 
+NORMAL_FLOAT: Final = "cb4f7_-128_-89_-67_-51_-36_-24_-12_0_10_21_31_43_56_72_93_128"
+"""The 4-bit normal float (arXiv 2305.14314), to seven fraction bits."""
+
+CODEBOOKS: Final = (
+    ("pow4a0.75f6", "int4"),
+    ("pow4a0.75f6", "uint4"),
+    ("pow4a0.75f6", "int8"),
+    ("pow4a0.75f6", "pow4a0.75f6"),
+    ("pow4a0.75f6", "upow4a0.75f6"),
+    (NORMAL_FLOAT, "int4"),
+    (NORMAL_FLOAT, "int8"),
+    (NORMAL_FLOAT, NORMAL_FLOAT),
+)
+
 
 def catalogue_specs(lanes: int = 1) -> tuple[MacSpec, ...]:
     """Return the kernels of the catalogue with ``lanes`` lanes.
 
     The accumulator is that of `costmodel.bucket.headroom_spec`.
     """
-    pairs = [(name, name) for name in SAME] + list(MIXED if lanes == 1 else ())
+    pairs = [(name, name) for name in SAME] + list((*MIXED, *CODEBOOKS) if lanes == 1 else ())
     return tuple(headroom_spec(weight, act, LENGTH, lanes) for weight, act in pairs)
 
 
