@@ -16,6 +16,7 @@ from torch import Tensor, fx, nn
 from hwquant import atomic
 from hwquant.errors import HwquantError, InputError
 from hwquant.formats import parse
+from hwquant.nn.channel_scale import insert_channel_scales
 from hwquant.nn.quantizers import Quantizer
 
 __all__ = ["VERSION", "load_quantized", "save_quantized"]
@@ -38,6 +39,7 @@ def save_quantized(qmodel: nn.Module, path: str | Path) -> None:
         "input_shape": list(meta["input_shape"]),
         "input_dtype": meta["input_dtype"],
         "input_non_negative": meta["input_non_negative"],
+        "channel_scales": meta.get("channel_scales", []),
         "quantizers": {
             name: {
                 "format": str(module.fmt),
@@ -75,6 +77,9 @@ def load_quantized(path: str | Path, model: nn.Module | Callable[[], nn.Module])
         else:
             non_negative = header["input_non_negative"]
             qmodel = prepare(source, recipe, batches, input_non_negative=non_negative).model
+        insert_channel_scales(qmodel, header.get("channel_scales", []))
+        qmodel.meta["hwquant"]["channel_scales"] = header.get("channel_scales", [])
+        _restore_formats(qmodel, header["quantizers"])
         found = {n: m for n, m in qmodel.named_modules() if isinstance(m, Quantizer)}
         _fit_quantizers(found, header["quantizers"])
         qmodel.load_state_dict(state)
@@ -82,6 +87,23 @@ def load_quantized(path: str | Path, model: nn.Module | Callable[[], nn.Module])
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise InputError(f"{path} does not fit this model: {' '.join(reason[:2])}") from error
     return qmodel
+
+
+def _restore_formats(qmodel: fx.GraphModule, stored: dict[str, Any]) -> None:
+    """Give quantizers the formats that steps chose; the recipe holds those before the search."""
+    from hwquant.nn.layers import is_multiply
+    from hwquant.ptq.reformat import set_act_format, set_weight_format
+
+    for name, module in list(qmodel.named_modules()):
+        if isinstance(module, Quantizer) and name in stored:
+            fmt = parse(stored[name]["format"])
+            owner = module.module_path
+            if fmt == module.fmt:
+                continue
+            if is_multiply(qmodel.get_submodule(owner)):
+                set_weight_format(qmodel, owner, fmt)
+            else:
+                set_act_format(qmodel, owner, fmt)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

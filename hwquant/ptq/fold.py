@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-__all__ = ["fold_batch_norms"]
+__all__ = ["fold_batch_norms", "folded_norms"]
 
 
 def fold_batch_norms(graph_module: fx.GraphModule) -> tuple[str, ...]:
@@ -43,6 +43,18 @@ def fold_batch_norms(graph_module: fx.GraphModule) -> tuple[str, ...]:
     graph_module.recompile()
     graph_module.delete_all_unused_submodules()
     return tuple(folded)
+
+
+def folded_norms(unfused: fx.GraphModule, folded: fx.GraphModule) -> dict[str, str]:
+    """Return, by the path of its layer, the batch norm that ``folded`` has no more."""
+    left = {str(node.target) for node in folded.graph.nodes if node.op == "call_module"}
+    found = {}
+    for node in unfused.graph.nodes:
+        if node.op != "call_module" or str(node.target) in left:
+            continue
+        if isinstance(unfused.get_submodule(str(node.target)), nn.BatchNorm1d | nn.BatchNorm2d):
+            found[str(node.all_input_nodes[0].target)] = str(node.target)
+    return found
 
 
 def _foldable(layer: nn.Module, node: fx.Node, bn: nn.Module) -> bool:

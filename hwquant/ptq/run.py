@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, fx
@@ -62,6 +62,11 @@ class Lockstep:
 
     def run(self, batches: Sequence[Tensor]) -> None:
         """Run every node for every batch; each graph input gets the batch."""
+        for _ in self.walk(batches):
+            pass
+
+    def walk(self, batches: Sequence[Tensor]) -> Iterator[tuple[str, list[Any]]]:
+        """Yield each node's name and values as they come, so that two graphs can run in step."""
         runners = [fx.Interpreter(self.graph_module) for _ in batches]
         last_use: dict[fx.Node, fx.Node] = {}
         for node in self.graph_module.graph.nodes:
@@ -78,3 +83,4 @@ class Lockstep:
                 for source in node.all_input_nodes:
                     if last_use[source] is node:
                         del runner.env[source]
+            yield node.name, values
