@@ -49,10 +49,11 @@ class Step:
         """Round the weights of every layer, in execution order, in one pass over the data."""
         import torch
 
+        from hwquant.nn.kernel import quantize_unit
         from hwquant.nn.layers import MatMul
         from hwquant.nn.quantizers import weight_quantizer
         from hwquant.progress import track
-        from hwquant.ptq.gptq import descend, gptq, round_rows
+        from hwquant.ptq.gptq import descend, gptq
         from hwquant.ptq.hessian import Hessian, from_rows, to_rows, visit_inputs, weighted_error
         from hwquant.ptq.insert import Site
 
@@ -64,9 +65,9 @@ class Step:
                 quantizer = weight_quantizer(layer)
                 weight = layer.weight.detach()
                 rows = to_rows(layer, weight)
-                scale = to_rows(layer, quantizer.scale.expand_as(weight))
+                scale = to_rows(layer, quantizer.scale.expand_as(weight))[:, :, :1]
                 h = hessian.matrix(site.path)
-                nearest = round_rows(rows, scale, quantizer.fmt)
+                nearest = quantize_unit(rows / scale, quantizer.fmt) * scale
                 found = gptq(
                     rows,
                     h,
