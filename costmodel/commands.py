@@ -54,6 +54,7 @@ def cost(
       hwquant cost --weight e2m1 --act int8 --lanes 16 --length 256 --json
       hwquant cost --weight int4 --act int4 --acc 24 --synth
       hwquant cost --weight e4m3 --act e4m3 --length 256 --synth --style auto
+      hwquant cost --weight mxfp4 --act mxfp4 --lanes 8 --window 15:-16
       hwquant cost model.onnx --lanes 4 --folding shared --json
     """
     from costmodel.cost_command import price, tables

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hw.block_kernel import is_block_folder
+from hw.block_options import block_spec
 from hw.commands import kernel_options, spec_from_options, style_option
 from hwquant.cli import emit, json_option
 from hwquant.errors import InputError, ToolError
@@ -85,6 +87,7 @@ def verify(
     Examples:
       hwquant verify rtl/
       hwquant verify --weight e2m1 --act int8 --lanes 16 --length 256
+      hwquant verify --weight mxfp4 --act mxint8 --lanes 8 --window 15:-16
       hwquant verify --all-pairs --junit verify.xml
       hwquant verify --nightly --out nightly/
       hwquant verify --weight int8 --act int8 --netlist --dsp
@@ -101,6 +104,8 @@ def verify(
         return
     if out is not None:
         raise InputError("--out goes with --nightly")
+    if _blocks(ctx):
+        return
     given = [target is not None, weight is not None or act is not None, all_pairs]
     if replay is not None:
         _replay(ctx, replay, target, waves, netlist=netlist, dsp=dsp, as_json=as_json)
@@ -148,6 +153,47 @@ def verify(
     emit(report.to_json(), as_json=as_json)
     if report.mismatches:
         ctx.exit(1)
+
+
+def _blocks(ctx: click.Context) -> bool:
+    """Verify a block-dot kernel where one is meant, and return whether one is."""
+    from .block import verify_block
+
+    given, target = ctx.params, ctx.params["target"]
+    if given["all_pairs"] or given["replay"] is not None:
+        return False
+    chosen: Any = target
+    if target is None:
+        names = ("weight", "act", "lanes", "length", "acc", "overflow")
+        chosen = block_spec(*(given[name] for name in names))
+    elif given["weight"] is not None or given["act"] is not None or not is_block_folder(target):
+        return False
+    else:
+        _refuse_options(ctx, target)
+    if chosen is None:
+        return False
+    for name in ("coverage", "save", "waves"):
+        if given[name] is not None:
+            raise InputError(f"--{name} does not go with block-scaled formats")
+    report = verify_block(
+        chosen,
+        seed=given["seed"],
+        steps=given["steps"],
+        style=given["style"],
+        netlist=given["netlist"],
+        dsp=given["dsp"],
+    )
+    if given["junit"] is not None:
+        report.write_junit(given["junit"])
+    for warning in report.warnings:
+        note(f"warning: {warning}")
+    for result in report.results:
+        for failure in result.failures[:SHOWN]:
+            note(f"{result.unit.label}: {failure.describe()}")
+    emit(report.to_json(), as_json=given["as_json"])
+    if report.mismatches:
+        ctx.exit(1)
+    return True
 
 
 def _nightly(

@@ -14,6 +14,7 @@ from importlib.resources import files as files_of
 import pytest
 
 from hw import kernel_text, product_bits, product_text
+from hw.block_kernel import BLOCK_SOURCES
 from hw.library import source_text
 from hw.requant import requant_sources
 from hw.styles import CODEBOOK_STYLES, STYLES
@@ -354,6 +355,7 @@ def test_every_block_of_the_library_has_representative_parameters():
     used = {name for style in styles for name in style.sources}
     for kind in (MultiplyShift, RoundPack, Thresholds):
         used |= set(requant_sources(kind.of("e2m1", 16, unit=1, scale=4)))
+    used |= set(BLOCK_SOURCES)  # test_block_kernels
     folder = files_of("hw").joinpath("rtl")
     assert plain | used == {path.name for path in folder.iterdir()}
     print(f"front ends: {', '.join(FRONT_ENDS)}")
