@@ -100,11 +100,8 @@ class Counter:
         self._add_sums(block, words, starts)
 
     def _add_pairs(self, block: Pass) -> None:
-        weight, act, bits = block.weight, block.act, self._kernel.spec.act.bits
-        if block.beats < weight.shape[0] * weight.shape[1]:
-            sent = np.arange(weight.shape[1]) < block.length[:, None]
-            weight, act = weight[sent], act[sent]
-        index = weight.astype(np.uint16) << bits | act
+        bits = self._kernel.spec.act.bits
+        index = block.sent(block.weight).astype(np.uint16) << bits | block.sent(block.act)
         size = self._pairs.size
         self._pairs += np.bincount(index.ravel(), minlength=size).reshape(self._pairs.shape)
 

@@ -15,7 +15,7 @@ from hwquant.formats import codebook
 from hwquant.mac import MacSpec, Overflow
 from sim import limbs
 from sim.kernels import Kernel
-from sim.limbs import accumulate, to_words
+from sim.limbs import accumulate, accumulate_all, to_words
 from sim.pairs import all_pairs
 from sim.rows import beat_words, word_to_int
 from sim.vectors import product_passes, stream_passes
@@ -73,6 +73,19 @@ def test_kernels_of_all_pairs_with_their_streams():
             assert np.array_equal(beat_words(kernel, block), everything[sent])
             partial += not sent.all()
     assert partial >= len(wide)
+
+
+def test_many_kernels_at_once_are_as_each_alone():
+    """Of all widths, overflows, lanes, numbers of dot products and of beats."""
+    rng = np.random.default_rng(3)
+    jobs = []
+    for weight, act in itertools.product(FORMATS, FORMATS):
+        for acc, mode in itertools.product(("auto", 30, 64, 100), Overflow):
+            spec = MacSpec(weight, act, int(rng.integers(1, 4)), 100, acc, mode)
+            codes = drawn(spec, rng, int(rng.integers(1, 9)), int(rng.integers(1, 40)))
+            jobs.append((spec, *codes, words_of(spec)))
+    for job, found in zip(jobs, accumulate_all(jobs), strict=True):
+        assert np.array_equal(found, by_python_integers(*job))
 
 
 @pytest.mark.parametrize("mode", list(Overflow))
