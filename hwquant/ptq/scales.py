@@ -17,7 +17,7 @@ from hwquant.errors import SpecError
 from hwquant.formats import Format
 from hwquant.nn.kernel import quantize_unit
 
-__all__ = ["EXPONENTS_BELOW", "no_clip_exponents", "solve"]
+__all__ = ["EXPONENTS_BELOW", "as_rows", "no_clip_exponents", "solve", "squared_error"]
 
 EXPONENTS_BELOW: Final = 5  # mse: how many powers of two below the clip-free one are tried
 GRID_POINTS: Final = 96  # mse with float scales: the error is not convex in the scale
@@ -71,7 +71,17 @@ def _percentile(rows: Tensor, percentile: float) -> Tensor:
     return values[:, index]
 
 
-def _error(rows: Tensor, scale: Tensor, fmt: Format) -> Tensor:
+def as_rows(weight: Tensor, channel_axis: int | None) -> Tensor:
+    """Return ``weight`` as one row per scale: per channel along an axis, or a single row."""
+    return (
+        weight.reshape(1, -1)
+        if channel_axis is None
+        else weight.movedim(channel_axis, 0).flatten(1)
+    )
+
+
+def squared_error(rows: Tensor, scale: Tensor, fmt: Format) -> Tensor:
+    """Return the squared rounding error of each row under its scale, float64."""
     column = scale.reshape(-1, 1)
     return (quantize_unit(rows / column, fmt) * column - rows).double().square().sum(1)
 
@@ -80,7 +90,7 @@ def _best_exponents(rows: Tensor, fmt: Format, top: Tensor) -> Tensor:
     best, least = top, torch.full(top.shape, torch.inf, dtype=torch.float64)
     for below in range(EXPONENTS_BELOW + 1):
         exponents = (top - below).clamp(min=-126)
-        error = _error(rows, _power_of_two(exponents), fmt)
+        error = squared_error(rows, _power_of_two(exponents), fmt)
         better = error < least  # a tie keeps the larger scale, which clips less
         best, least = torch.where(better, exponents, best), torch.where(better, error, least)
     return best
@@ -90,7 +100,7 @@ def _best_scales(rows: Tensor, fmt: Format, top: Tensor) -> Tensor:
     best, least = top, torch.full(top.shape, torch.inf, dtype=torch.float64)
     for factor in torch.linspace(GRID_RANGE[1], GRID_RANGE[0], GRID_POINTS).tolist():
         scale = (top * factor).clamp(min=2.0**-126)
-        error = _error(rows, scale, fmt)
+        error = squared_error(rows, scale, fmt)
         better = error < least
         best, least = torch.where(better, scale, best), torch.where(better, error, least)
     return best

@@ -13,6 +13,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
+from hwquant.formats import Format
 from hwquant.nn.kernel import quantize_unit
 from hwquant.nn.quantizers import weight_quantizer
 from hwquant.ptq.learn.grid import neighbours
@@ -48,6 +49,10 @@ class Rounding(nn.Module):
     def final_scale(self) -> Tensor:
         """Return the scale the weights end with; frozen unless a method learns it."""
         return self.scale
+
+    def final_format(self) -> Format:
+        """Return the format the weights end with; the one they had unless a method learns it."""
+        return self.fmt
 
     def penalty(self, beta: float) -> Tensor:
         """Return what drives the weights to the grid; 0 for one that is always on it."""

@@ -15,6 +15,7 @@ from hwquant.ptq.insert import ACT_PREFIX
 from hwquant.ptq.job import Job
 from hwquant.ptq.learn.rounding import Rounding
 from hwquant.ptq.learn.walk import BlockData
+from hwquant.ptq.reformat import set_weight_format
 
 __all__ = ["SoftAct", "SoftBlock", "SoftLayer"]
 
@@ -116,11 +117,12 @@ class SoftBlock:
     def harden(self) -> None:
         """Write what was learned into the quantized model: weights on the grid, scales fixed."""
         for path, rounding in self.roundings.items():
+            set_weight_format(self.job.model, path, rounding.final_format())
             layer: Any = self.job.model.get_submodule(path)
+            weight_quantizer(layer).set_scale(rounding.final_scale())
             with torch.no_grad():
                 layer.weight.copy_(rounding.hard())
                 layer.bias.copy_(self.layers[path].bias)
-            weight_quantizer(layer).set_scale(rounding.final_scale())
         for path, act in self.acts.items():
             if act.learned:
                 act_quantizer(self.job.model.get_submodule(path)).set_scale(act.scale())
