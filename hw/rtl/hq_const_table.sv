@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+/// A table in LUTs: data_o = word number in_i of Words.
+///
+/// Latency 0 (combinational).  Exact.  Equals Python's `words[in]`.
+`default_nettype none
+
+module hq_const_table #(
+  parameter int unsigned Inputs = 4,  // address bits, 1..8
+  parameter int unsigned Width = 5,  // bits of a word
+  parameter logic [(Width<<Inputs)-1:0] Words = '0  // word 0 in the low bits
+) (
+  input  logic [Inputs-1:0] in_i,
+  output logic [Width-1:0] data_o
+);
+
+  if (Inputs < 1 || Inputs > 8) begin : gen_bad_inputs
+    $error("hq_const_table: Inputs must be 1..8");
+  end
+  if (Width < 1) begin : gen_bad_width
+    $error("hq_const_table: Width must be 1 or more");
+  end
+
+  for (genvar b = 0; b < Width; b++) begin : gen_bit
+    logic [(1<<Inputs)-1:0] column;
+
+    for (genvar w = 0; w < (1 << Inputs); w++) begin : gen_word
+      assign column[w] = Words[w*Width+b];
+    end
+
+    assign data_o[b] = column[in_i];
+  end
+
+endmodule
+
+`default_nettype wire
