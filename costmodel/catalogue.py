@@ -26,6 +26,7 @@ from .kernel import estimate
 
 __all__ = ["catalogue_specs", "compared", "measure", "write"]
 
+LANES: Final = (1, 8)
 STEPS: Final = 65_536
 LENGTH: Final = 256
 SAME: Final = (
@@ -41,7 +42,7 @@ MIXED: Final = (
     ("e4m3", "int8"),
 )
 
-NORMAL_FLOAT: Final = "cb4f7_-128_-89_-67_-51_-36_-24_-12_0_10_21_31_43_56_72_93_128"
+NORMAL_FLOAT: Final = "cb4f7_-128_-89_-67_-51_-36_-24_-12_0_10_21_32_43_56_72_93_128"
 """The 4-bit normal float (arXiv 2305.14314), to seven fraction bits."""
 
 CODEBOOKS: Final = (
@@ -88,8 +89,10 @@ def measure(spec: MacSpec, style: str) -> Row:
     report.raise_for_mismatch()
     cost = estimate(spec, style, synth=True)
     luts = float(cost.resources.lut_sites + cost.resources.lutram)
+    core = 0
     if STYLES[style].timing is not None and spec.lanes == 1:
-        luts = bucket_cost(spec, style).luts
+        parts = bucket_cost(spec, style)
+        luts, core = parts.luts, parts.core_luts
     return Row(
         spec,
         style,
@@ -98,6 +101,7 @@ def measure(spec: MacSpec, style: str) -> Row:
         sum(result.mac_steps for result in report.results),
         sources_sha256(style_of(style, spec).sources),
         cost.flow,
+        core,
     )
 
 
@@ -113,6 +117,7 @@ def _record(row: Row) -> dict[str, Any]:
         "style": row.style,
         **row.counts,
         "luts": f"{row.luts:g}",
+        "core_luts": row.core_luts or "",
         "mac_steps": row.mac_steps,
         "rtl_sha256": row.rtl_sha256,
         "flow": row.flow,
@@ -140,9 +145,9 @@ def write(specs: Iterable[MacSpec], path: str | Path) -> list[str]:
                     kept[spec, style] = measure(spec, style)
                 except HwquantError as error:
                     failed.append(f"{spec.weight} x {spec.act} {style}: {error}")
-                _store(kept.values(), target)
+                _store((kept[key] for key in wanted if key in kept), target)
             advance(detail=f"{spec.weight} x {spec.act} {style}")
-    _store(kept.values(), target)
+    _store((kept[key] for key in wanted if key in kept), target)
     return failed
 
 
@@ -162,7 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     given = sys.argv[1:] if arguments is None else list(arguments)
     path = given[0] if given else "hw/catalogue.csv"
-    lanes = [int(number) for number in given[1:]] or [1]
+    lanes = [int(number) for number in given[1:]] or [*LANES]
     failed = write([spec for number in lanes for spec in catalogue_specs(number)], path)
     for line in failed:
         note(line)

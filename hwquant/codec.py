@@ -63,7 +63,7 @@ def encode(fmt: Format, x: float | Fraction) -> int:
     negative = math.copysign(1, x) < 0 if isinstance(x, float) else x < 0
     # An infinity is any number beyond the largest value.
     finite = not (isinstance(x, float) and math.isinf(x))
-    steps = abs(Fraction(x) / fmt.step) if finite else Fraction(fmt.max_int + 1)
+    steps = abs(Fraction(x) / fmt.step) if finite else Fraction(max(fmt.max_int, -fmt.min_int) + 1)
     if isinstance(fmt, Integer):
         integer = -round(steps) if negative else round(steps)  # nearest, ties to even
         return min(max(integer, fmt.min_int), fmt.max_int) & (1 << fmt.bits) - 1

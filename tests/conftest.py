@@ -10,6 +10,10 @@ EXOTIC = (
     "e4m3fn e5m2ieee e4m3ieee e3m4ieee e2m3fn e3m0fn ue4m3fn e4m3b4 e4m3b0 e2m1b-3 e5m2b20 "
     "e7m0b0 ue3m2b9 e0m3b1"
 )
+CODEBOOKS = (
+    "pow4a0.75f6 upow3a0.5f2 pow8a0.5f0 pow2a1.5f3 cb2f1_-3_0_1_4 cb3f0_-50_-20_-1_0_2_3 "
+    "cb1f24_0_16777215 cb4f7_-128_-89_-67_-51_-36_-24_-12_0_10_21_32_43_56_72_93_128"
+)
 
 
 def every_format() -> list[formats.Format]:
@@ -26,9 +30,10 @@ def every_format() -> list[formats.Format]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a test that takes ``fmt`` on every format."""
+    """Run a test that takes ``fmt`` on every format, codebooks where the module wants them."""
     if "fmt" in metafunc.fixturenames and "fmt" not in _own_parameters(metafunc):
-        metafunc.parametrize("fmt", every_format(), ids=str)
+        books = CODEBOOKS if getattr(metafunc.module, "CODEBOOKS_TOO", False) else ""
+        metafunc.parametrize("fmt", [*every_format(), *map(formats.parse, books.split())], ids=str)
 
 
 def _own_parameters(metafunc: pytest.Metafunc) -> set[str]:

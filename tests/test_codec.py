@@ -18,6 +18,8 @@ from hwquant.formats import Integer, Minifloat, minifloats, parse
 
 FLT_MAX = np.finfo(np.float32).max
 
+CODEBOOKS_TOO = True
+
 
 def probes(fmt) -> np.ndarray:
     """Every value, every midpoint, the float32 neighbours of both, and the extremes."""

@@ -11,6 +11,8 @@ from hwquant import codec
 from hwquant.errors import FormatError
 from hwquant.formats import Integer, Minifloat, integers, minifloats, parse
 
+CODEBOOKS_TOO = True
+
 
 def test_name_round_trips(fmt):
     assert parse(str(fmt)) == fmt

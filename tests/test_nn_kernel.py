@@ -25,6 +25,8 @@ BENCH = Path(__file__).parent / "benchmarks" / "bench_quantizer.py"
 LARGEST = np.finfo(np.float32).max
 EXTREMES = [0.0, -0.0, np.inf, -np.inf, LARGEST, -LARGEST, 1e-45, -1e-45, 1.2e-38, -1.2e-38]
 
+CODEBOOKS_TOO = True
+
 
 def probes(fmt):
     """Every value, every midpoint, the extremes, and the float32 neighbours of all of them."""
