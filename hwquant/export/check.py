@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hwquant.errors import ExportError, InputError
+from hwquant.export.block_check import BlockCompare
 from hwquant.export.compare import Compare, Row
 from hwquant.graph import Graph, load
 from hwquant.graph.exact import Array, Exact, Real
@@ -209,6 +210,7 @@ def check_qonnx(
     if fixed and len(array) % fixed:  # complete the last batch
         array = np.concatenate([array, np.repeat(array[-1:], fixed - len(array) % fixed, axis=0)])
     compare, executor = Compare(graph), _Executor(Path(path))
+    blocks = BlockCompare(graph.model)
     got: list[Array] = []
     want: list[Array] = []
     values: Mapping[str, Any] = {}
@@ -217,18 +219,19 @@ def check_qonnx(
         piece = array[start : start + size]
         context = _executed(executor, graph, piece)
         compare.start(context)
+        blocks.start(context)
         values = graph.execute(piece, compare)
         if reference is not None:
             got.append(context[graph.model.outputs[0]])
             want.append(np.asarray(reference(piece)))
-    rows = [*compare.finish(), *_fingerprint_rows(graph)]
+    rows = [*compare.finish(), *blocks.rows.values(), *_fingerprint_rows(graph)]
     if reference is not None:
         rows.append(_output_row(graph, values, got, want))
     layers, islands = graph.survey()
     return CheckReport(
         path=Path(path),
         images=len(array),
-        layers=len(layers),
+        layers=len(layers) + len(blocks.layers),
         codes_compared=sum(row.compared for row in rows if row.counts),
         differences=sum(
             row.differences for row in rows if row.counts or (row.proven and row.differences)

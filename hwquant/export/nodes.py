@@ -18,7 +18,9 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from hwquant.errors import ExportError, SpecError
+from hwquant.export.block_nodes import BlockAct, BlockWeight
 from hwquant.formats import Codebook, Format, Minifloat
+from hwquant.nn.block_quantizer import BlockQuantizer
 from hwquant.nn.kernel import quantize_unit, steps_up
 from hwquant.nn.quantizers import Quantizer, act_quantizer, is_integer_grid, weight_quantizer
 
@@ -206,13 +208,36 @@ class _Weight(nn.Module):
         return unit if _is_one(self.scale) else unit * self.scale
 
 
+def _element(x: Tensor, fmt: Any, tag: str) -> Tensor:
+    """Quantize to elements of a block-scaled format; MXINT8 has steps of 2**-6."""
+    if is_integer_grid(fmt):
+        step = torch.tensor(2.0 ** -(fmt.bits - 2))
+        whole: Tensor = _QuantNode.apply(x, step, fmt, tag)  # type: ignore[no-untyped-call]
+        return whole
+    unit: Tensor = _FloatQuantNode.apply(x, fmt, tag)  # type: ignore[no-untyped-call]
+    return unit
+
+
+def _act(quantizer: Quantizer, path: str) -> nn.Module:
+    if isinstance(quantizer, BlockQuantizer):
+        return BlockAct(quantizer, path, _element)
+    return _Act(quantizer, path)
+
+
+def _weight(layer: Any, path: str, *, transposed: bool = False) -> nn.Module:
+    quantizer = weight_quantizer(layer)
+    if isinstance(quantizer, BlockQuantizer):
+        return BlockWeight(quantizer, layer.weight, path, _element, transposed=transposed)
+    return _Weight(layer, path, transposed=transposed)
+
+
 class _Linear(nn.Module):
     """A linear layer: ``Gemm`` on matrices, ``MatMul`` of a stored transpose otherwise."""
 
     def __init__(self, layer: nn.Module, path: str, bias: Tensor | None) -> None:
         super().__init__()
-        self.flat = _Weight(layer, path)
-        self.turned = _Weight(layer, path, transposed=True)
+        self.flat = _weight(layer, path)
+        self.turned = _weight(layer, path, transposed=True)
         self.register_buffer("bias", bias)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -229,7 +254,7 @@ class _Conv(nn.Module):
 
     def __init__(self, layer: Any, path: str, bias: Tensor | None) -> None:
         super().__init__()
-        self.quantized = _Weight(layer, path)
+        self.quantized = _weight(layer, path)
         self.register_buffer("bias", bias)
         self.geometry = (layer.stride, layer.padding, layer.dilation, layer.groups)
         self.extra = getattr(layer, "output_padding", 0)
@@ -264,10 +289,10 @@ def _bias(layer: Any) -> Tensor | None:
 def _stand_in(module: nn.Module, path: str) -> nn.Module | None:
     """Return what to trace instead of ``module``, or None to keep it."""
     if isinstance(module, Quantizer):
-        return _Act(module, path)
+        return _act(module, path)
     try:
         if isinstance(module, QuantNonLinearActLayer):
-            return _Act(act_quantizer(module), path)
+            return _act(act_quantizer(module), path)
         if isinstance(module, QuantWeightBiasInputOutputLayer):
             build = _Linear if isinstance(module, nn.Linear) else _Conv
             return build(module, path, _bias(module))

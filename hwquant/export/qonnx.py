@@ -27,13 +27,16 @@ from torch import Tensor, fx, nn
 from hwquant import codec_np
 from hwquant.atomic import atomic_file
 from hwquant.errors import ExportError, HwquantError, InputError
+from hwquant.export.block_check import block_records
 from hwquant.export.clean import Tagged, annotate, quantized_input, tidy
 from hwquant.export.nodes import DOMAIN, flattened, replace_quantized
 from hwquant.graph import Graph, load
 from hwquant.graph.layer import MacLayer, fingerprint
 from hwquant.graph.model import METADATA_KEY
+from hwquant.nn.block_quantizer import BlockQuantizer
 from hwquant.nn.codes import layer_codes, quantized_layers
 from hwquant.nn.layers import MatMul
+from hwquant.nn.quantizers import weight_quantizer
 
 __all__ = ["OPSET", "ExportReport", "export_qonnx"]
 
@@ -127,7 +130,7 @@ def _fingerprints(qmodel: nn.Module) -> dict[str, str]:
     """Return the fingerprint of each weighted layer, from the PyTorch modules."""
     result = {}
     for path, layer in quantized_layers(qmodel):
-        if isinstance(layer, MatMul):
+        if isinstance(layer, MatMul) or isinstance(weight_quantizer(layer), BlockQuantizer):
             continue
         stored = layer_codes(layer)
         codes = codec_np.canonical(stored.fmt, stored.codes)
@@ -213,6 +216,7 @@ def export_qonnx(qmodel: nn.Module, path: str | Path, sample: Tensor) -> ExportR
     model, tags = tidy(_traced(flat, sample.detach().cpu().float()), paths)
     annotate(model, tags)
     metadata: dict[str, Any] = {"version": 1, "quantizers": _quantizer_records(model, tags)}
+    metadata |= block_records(model, qmodel)
     with atomic_file(path) as temporary:
         try:
             temporary.write_bytes(_finish(model, metadata))

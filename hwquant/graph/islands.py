@@ -190,6 +190,7 @@ FLOAT_OPS: dict[str, FloatOp] = {
     "Equal": _binary(np.equal),
     "Less": _binary(np.less),
     "Greater": _binary(np.greater),
+    "GreaterOrEqual": _binary(np.greater_equal),
     "Not": _unary(lambda x: ~x.astype(bool)),
     "MaxPool": _max_pool,
     "AveragePool": _average_pool,

@@ -113,7 +113,7 @@ class Graph:
         survey = _Survey()
         zeros = np.broadcast_to(np.float32(0), self.input_shape(input_shape))
         walk(self.model, self.quantizers, self._feed(zeros), survey, dry=True)
-        if not survey.layers:
+        if not survey.layers and not self.model.metadata.get("block_layers"):
             raise ExportError(
                 f"{self.path} has quantizers but no multiply layer with both operands quantized; "
                 "quantize weights and activations"
@@ -125,7 +125,15 @@ class Graph:
         return self.survey(input_shape)[0]
 
     def workload(self, input_shape: Sequence[int] | None = None) -> Workload:
-        """Return what the network asks of the hardware, per inference."""
+        """Return what the network asks of the hardware, per inference.
+
+        Raises `ExportError` for a network with block-scaled layers: they have other kernels.
+        """
+        if blocks := self.model.metadata.get("block_layers"):
+            raise ExportError(
+                f"{self.path}: layer {blocks[0]['name']!r} is block-scaled; its kernel is that of "
+                "its formats: hwquant rtl, verify or cost --weight F --act F --window MSB:LSB"
+            )
         return Workload(tuple(layer.workload_layer() for layer in self.layers(input_shape)))
 
     def execute(self, inputs: ArrayLike, visitor: Visitor | None = None) -> dict[str, Value]:

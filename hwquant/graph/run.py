@@ -158,7 +158,9 @@ class _Walk:
         if any(not x.proven for x in after) and all(x.proven for x in before):
             self.visitor.rounds(node)
         if node.op in ("Mul", "Div") and not any(name in self.fixed for name in node.inputs):
-            outputs = [replace(x, fmt=None, origin="") for x in after if isinstance(x, Exact)]
+            outputs = [
+                replace(x, fmt=None, origin="") if isinstance(x, Exact) else x for x in outputs
+            ]
         why = _why_island(node, inputs, outputs, self.fixed)
         if why:
             self.visitor.island(node, why)
@@ -189,6 +191,9 @@ class _Walk:
                 raise _unsupported(self.model, node)
         if not numbers or result.dtype.kind == "b":
             return result
+        if node.op in ("Abs", "ReduceMax"):  # no rounding
+            proven = all(x.proven for x in inputs if isinstance(x, Exact | Real))
+            return Real(result.astype(np.float64), proven=proven)
         if not all(name in self.fixed or not name for name in node.inputs):
             self.visitor.island(node, "evaluated in float")
         return Real(result.astype(np.float64))
