@@ -22,7 +22,9 @@ from hwquant.ptq.trace import MATMUL_FUNCTIONS, MATMUL_METHODS, module_path
 __all__ = ["ACT_PREFIX", "Site", "insert_quantizers", "open_matmuls"]
 
 ACT_PREFIX: Final = "act_quant"
-BLOCK_STEPS: Final = ("calibrate", "bias_correction")  # what block-scaled formats can take
+BLOCK_STEPS: Final = (  # what block-scaled formats can take
+    *("calibrate", "bias_correction", "equalize", "smoothquant", "magr", "bn_reestimation"),
+)
 POOLS: Final = (nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d)
 POOL_FUNCTIONS: Final[tuple[Any, ...]] = (
     torch.mean,

@@ -177,11 +177,11 @@ class _Walk:
 
     def passes(self, node: fx.Node, module: nn.Module | None, name: str) -> bool:
         """Return whether a factor passes through ``node``; if so its view is noted."""
-        inputs = node.all_input_nodes
+        inputs = [n for n in node.all_input_nodes if n.name in self.shapes]  # tensors
         if not inputs or any(source not in self.views for source in inputs) or not self.shape(node):
             return False
         views = [self.views[source] for source in inputs]
-        if name in SUMS or (name in ("cat", "concat") and len(inputs) > 1):
+        if name in SUMS or name in ("cat", "concat"):
             return self.sums(node, views, name)
         first, shape, before = views[0], self.shape(node), self.shape(inputs[0])
         if len(inputs) > 1:
@@ -214,10 +214,8 @@ class _Walk:
         first, shape = views[0], self.shape(node)
         alike = {(v.axis, v.repeat) for v in views} == {(first.axis, first.repeat)}
         if name in SUMS:
-            numbers = any(isinstance(a, int | float) for a in node.args)
-            fits = (
-                all(self.shape(source) == shape for source in node.all_input_nodes) and not numbers
-            )
+            both = [a for a in node.args if isinstance(a, fx.Node) and self.shape(a) == shape]
+            fits = len(both) == len(node.args) == 2
         else:
             dim = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
             fits = isinstance(dim, int) and dim % len(shape) != first.axis

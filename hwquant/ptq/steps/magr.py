@@ -30,7 +30,7 @@ class Step:
 
     phase: ClassVar[str] = "transform"
 
-    alpha: float = 0.01
+    alpha: float = 0.001
     num_steps: int = 200
 
     def __post_init__(self) -> None:
