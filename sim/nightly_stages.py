@@ -37,7 +37,7 @@ MUTANTS: Final = 200
 REHEARSAL_MUTANTS: Final = 10
 
 # Seconds on two quiet cores, for the time left.
-FARM_SECONDS: Final = 2.0
+FARM_SECONDS: Final = 1.0
 NETLIST_SECONDS: Final = 2.5
 PROOF_SECONDS: Final = 5.0
 PRODUCT_PROOF_SECONDS: Final = 60.0
