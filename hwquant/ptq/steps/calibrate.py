@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from hwquant.errors import SpecError
 
 if TYPE_CHECKING:
+    from torch import Tensor
 
     from hwquant.ptq.job import Job
 
 __all__ = ["Step"]
 
 RULES = ("absmax", "percentile", "mse")
+CURVATURES = ("label_free", "inputs")
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,10 @@ class Step:
 
     An option left out follows the recipe.  ``samples`` bounds the values kept per activation
     for the percentile and mse rules; the largest magnitude is always exact.
+
+    ``weight=hessian`` weighs the squared error of each weight by its ``curvature``: EPTQ's
+    ``label_free`` Hessian, from ``draws`` random directions on ``items`` calibration items
+    (``seed``), or, cheaper, ``inputs``: the mean square of what the weight multiplies.
     """
 
     phase: ClassVar[str] = "scales"
@@ -32,13 +38,26 @@ class Step:
     act: str = ""
     percentile: float = 0.0
     samples: int = 1 << 18
+    curvature: str = "label_free"
+    items: int = 64
+    draws: int = 32
+    seed: int = 0
 
     def __post_init__(self) -> None:
         for name in ("rule", "weight", "act"):
-            if getattr(self, name) not in ("", *RULES):
+            allowed = (*RULES, "hessian") if name == "weight" else RULES
+            if getattr(self, name) not in ("", *allowed):
                 raise SpecError(
-                    f"step calibrate: {name}={getattr(self, name)!r}, allowed: {', '.join(RULES)}"
+                    f"step calibrate: {name}={getattr(self, name)!r}, allowed: {', '.join(allowed)}"
                 )
+        if self.curvature not in CURVATURES:
+            raise SpecError(
+                f"step calibrate: curvature={self.curvature!r}, allowed: {', '.join(CURVATURES)}"
+            )
+        if self.items < 1 or self.draws < 1:
+            raise SpecError(
+                f"step calibrate: items={self.items}, draws={self.draws}, allowed 1 or more"
+            )
         if self.percentile and not 50 < self.percentile <= 100:
             raise SpecError(f"step calibrate: percentile={self.percentile}, allowed (50, 100]")
         if self.samples < 1024:
@@ -52,11 +71,12 @@ class Step:
         from hwquant.ptq.scales import solve
 
         percentile = self.percentile or job.recipe.percentile
+        importance = self._importance(job)
         for site in job.sites:
             if isinstance(job.layer(site), MatMul):
                 continue
             rule = self.weight or self.rule or site.settings.weight_calibration
-            self._weights(job.layer(site), rule, percentile)
+            self._weights(job.layer(site), rule, percentile, importance.get(site.path))
         values = observe(job, self.samples)
         rules = {path: site.settings.act_calibration for site in job.sites for path in site.acts}
         for path, sample in values.items():
@@ -70,23 +90,37 @@ class Step:
             )
             quantizer.set_scale(scale[0])
 
+    def _importance(self, job: Job) -> dict[str, Tensor]:
+        """Return what each weight's error counts, by path; nothing unless the rule asks."""
+        from hwquant.ptq.curvature import input_power, label_free, pick, weighted
+
+        if self.weight != "hessian":
+            return {}
+        if self.curvature == "inputs":
+            return input_power(job)
+        items = pick(job.batches, self.items)
+        return label_free(job.reference, weighted(job), items, draws=self.draws, seed=self.seed)
+
     @staticmethod
-    def _weights(layer: Any, rule: str, percentile: float) -> None:
+    def _weights(layer: Any, rule: str, percentile: float, importance: Tensor | None) -> None:
         from hwquant.nn.block_quantizer import BlockQuantizer
         from hwquant.nn.quantizers import weight_quantizer
-        from hwquant.ptq.scales import solve
+        from hwquant.ptq.scale_search import weighted_scales
+        from hwquant.ptq.scales import as_rows, solve
 
         quantizer, weight = weight_quantizer(layer), layer.weight.detach()
         if isinstance(quantizer, BlockQuantizer):
             quantizer.calibrate(float(weight.abs().max()))
             return
-        shape: tuple[int, ...] = ()
-        if quantizer.channel_axis is None:
-            rows = weight.reshape(1, -1)
+        rows = as_rows(weight, quantizer.channel_axis)
+        if importance is None:
+            scale = solve(rows, quantizer.fmt, quantizer.scale_kind, rule, percentile)
         else:
-            rows = weight.movedim(quantizer.channel_axis, 0).flatten(1)
+            count = as_rows(importance, quantizer.channel_axis)
+            scale = weighted_scales(rows, count, quantizer.fmt, quantizer.scale_kind)
+        shape: tuple[int, ...] = ()
+        if quantizer.channel_axis is not None:
             ones = [1] * weight.dim()
             ones[quantizer.channel_axis] = -1
             shape = tuple(ones)
-        scale = solve(rows, quantizer.fmt, quantizer.scale_kind, rule, percentile)
         quantizer.set_scale(scale.reshape(shape))
