@@ -120,6 +120,7 @@ def _manifest(spec: MacSpec, name: str, style: Style, why: str) -> dict[str, Any
         "name": name,
         "style": style.name,
         "style_why": why,
+        "dsps": style.dsps,
         "spec": spec_to_json(spec),
         "formats": {"weight": format_facts(spec.weight), "act": format_facts(spec.act)},
         "accumulator": {

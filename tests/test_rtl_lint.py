@@ -19,6 +19,7 @@ from hw.library import source_text
 from hw.requant import requant_sources
 from hw.styles import CODEBOOK_STYLES, STYLES
 from hw.styles.plain import PRODUCT_SOURCES
+from hw.tile import TILE_SOURCES
 from hw.yosys import run
 from hwquant.errors import ToolError
 from hwquant.mac import MacSpec
@@ -356,6 +357,7 @@ def test_every_block_of_the_library_has_representative_parameters():
     for kind in (MultiplyShift, RoundPack, Thresholds):
         used |= set(requant_sources(kind.of("e2m1", 16, unit=1, scale=4)))
     used |= set(BLOCK_SOURCES)  # test_block_kernels
+    used |= set(TILE_SOURCES)  # test_dsp_tile
     folder = files_of("hw").joinpath("rtl")
     assert plain | used == {path.name for path in folder.iterdir()}
     print(f"front ends: {', '.join(FRONT_ENDS)}")
