@@ -136,7 +136,7 @@ def fit(
     for act in soft.acts.values():
         act.drop = schedule.drop
     losses = []
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), torch.enable_grad():
         torch.manual_seed(schedule.seed)
         order = torch.empty(0, dtype=torch.long)
         for iteration in range(schedule.iterations):

@@ -6,12 +6,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from hwquant.progress import track
+from hwquant.progress import note, track
 from hwquant.ptq.job import Job
 from hwquant.ptq.learn.blocks import blocks
+from hwquant.ptq.learn.descent import polish
 from hwquant.ptq.learn.fit import Schedule, Term, fit
 from hwquant.ptq.learn.rounding import Rounding
 from hwquant.ptq.learn.soft import SoftBlock
+from hwquant.ptq.learn.terms import reconstruction_error
 from hwquant.ptq.learn.walk import BlockData, walk
 
 __all__ = ["learn"]
@@ -33,13 +35,20 @@ def learn(
     """Train the blocks of ``job.model`` in order and write the result into it.
 
     ``name`` is shown beside the progress.  ``rounding`` of None learns activation scales only.
-    ``prepare(job, data)`` may change a block's data before it is learned.
+    ``prepare(job, data)`` may change a block's data before it is learned.  A block that comes out
+    with a larger squared error than rounding to nearest has stays as it was.
     """
     parts = blocks(job, how)
     with track(name, len(parts) * schedule.iterations) as advance:
         for data in walk(job, parts, rest=rest):
             if prepare is not None:
                 data = prepare(job, data)  # noqa: PLW2901 (the block's data from here on)
+            start = reconstruction_error(data)
             soft = SoftBlock(job, data, rounding, learn_acts=learn_acts, learn_bias=learn_bias)
             fit(soft, data, terms, schedule, lambda d=data.block.name: advance(detail=d))
-            soft.harden()
+            soft.fix()
+            polish(soft, data)
+            if reconstruction_error(data) <= start:
+                soft.harden()
+            else:
+                note(f"{name}: {data.block.name} came out worse than it was and stays")

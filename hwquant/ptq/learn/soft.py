@@ -27,11 +27,13 @@ class SoftLayer(nn.Module):
         super().__init__()
         self.rounding = rounding
         self.operation = layer.inner_forward_impl
+        self.fixed: Tensor | None = None
         self.bias = nn.Parameter(layer.bias.detach().clone(), requires_grad=learn_bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the layer's result with the weights as they are now."""
-        result: Tensor = self.operation(x, self.rounding(), self.bias)
+        """Return the layer's result with the weights as they are now, or with the fixed ones."""
+        weight = self.rounding() if self.fixed is None else self.fixed
+        result: Tensor = self.operation(x, weight, self.bias)
         return result
 
 
@@ -114,6 +116,11 @@ class SoftBlock:
                 self.acts[path] = SoftAct(job.act(path), learned=learn_acts)
                 self.module.set_submodule(path, self.acts[path])
 
+    def fix(self) -> None:
+        """End the training: from here on the layers use their weights on the grid."""
+        for path, rounding in self.roundings.items():
+            self.layers[path].fixed = rounding.hard().detach()
+
     def harden(self) -> None:
         """Write what was learned into the quantized model: weights on the grid, scales fixed."""
         for path, rounding in self.roundings.items():
@@ -121,7 +128,7 @@ class SoftBlock:
             layer: Any = self.job.model.get_submodule(path)
             weight_quantizer(layer).set_scale(rounding.final_scale())
             with torch.no_grad():
-                layer.weight.copy_(rounding.hard())
+                layer.weight.copy_(self.layers[path].fixed)
                 layer.bias.copy_(self.layers[path].bias)
         for path, act in self.acts.items():
             if act.learned:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,8 +11,35 @@ from torch import Tensor
 
 from hwquant.ptq.learn.fit import Moment
 from hwquant.ptq.learn.prediction import divergence, logits_behind
+from hwquant.ptq.learn.walk import CHUNK, BlockData
 
-__all__ = ["GridPenalty", "PredictionDifference", "Reconstruction"]
+__all__ = ["GridPenalty", "PredictionDifference", "Reconstruction", "reconstruction_error"]
+
+
+def reconstruction(
+    data: BlockData, index: Tensor, outputs: Sequence[Tensor], targets: Sequence[Tensor]
+) -> Tensor:
+    """Return the weighted squared error of ``outputs`` for the items ``index``."""
+    parts = []
+    for number, (out, target) in enumerate(zip(outputs, targets, strict=True)):
+        error = (out - target).square()
+        if data.weights is not None:
+            error = error * data.weights[number][index]
+        # Channels are axis 1 of images, the last axis of rows and tokens.
+        parts.append(error.sum(1 if error.dim() == 4 else -1).mean())
+    return torch.stack(parts).sum()
+
+
+def reconstruction_error(data: BlockData) -> float:
+    """Return the weighted squared error of the block as it is, mean over all items."""
+    total = 0.0
+    with torch.no_grad():
+        for start in range(0, data.items, CHUNK):
+            index = torch.arange(start, min(start + CHUNK, data.items))
+            outputs = data.piece.module(*(value[index] for value in data.inputs))
+            error = reconstruction(data, index, outputs, data.targets(index))
+            total += float(error) * len(index)
+    return total / data.items
 
 
 @dataclass(frozen=True)
@@ -24,15 +52,7 @@ class Reconstruction:
 
     def __call__(self, moment: Moment) -> Tensor:
         """Return the loss."""
-        weights = moment.data.weights or [None] * len(moment.outputs)
-        parts = []
-        for out, target, weight in zip(moment.outputs, moment.targets, weights, strict=True):
-            error = (out - target).square()
-            if weight is not None:
-                error = error * weight[moment.index]
-            # Channels are axis 1 of images, the last axis of rows and tokens.
-            parts.append(error.sum(1 if error.dim() == 4 else -1).mean())
-        return torch.stack(parts).sum()
+        return reconstruction(moment.data, moment.index, moment.outputs, moment.targets)
 
 
 @dataclass(frozen=True)
