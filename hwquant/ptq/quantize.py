@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -22,7 +22,7 @@ from hwquant.ptq.order import check_order
 from hwquant.ptq.recipe import Recipe
 from hwquant.ptq.trace import check_weights, optional_inputs, propagate_shapes, run_forward, trace
 
-__all__ = ["META", "adopt_brevitas", "prepare", "quantize"]
+__all__ = ["META", "adopt_brevitas", "applied", "calibration_batches", "prepare", "quantize"]
 
 META = "hwquant"  # the key of what we remember in a quantized model's ``meta``
 
@@ -41,9 +41,24 @@ def quantize(
     Raises `InputError` for NaN weights, empty or unfitting data; `UnsupportedError` for layers
     that cannot be quantized; `SpecError` for a recipe that does not fit the model.
     """
-    batches = _batches(calib)
+    batches = calibration_batches(calib)
     if is_brevitas_quantized(model):
         return adopt_brevitas(model, recipe, batches, inplace=inplace)
+    return applied(model, recipe, batches, inplace=inplace).model
+
+
+def applied(
+    model: nn.Module,
+    recipe: Recipe,
+    batches: tuple[Tensor, ...],
+    *,
+    inplace: bool = False,
+    watch: Callable[[str, Job], None] | None = None,
+) -> Job:
+    """Return the finished job of a float ``model``: what `quantize` returns, and its float twin.
+
+    ``watch(name, job)`` is called after each step.
+    """
     steps = [build_step(spec) for spec in recipe.steps]
     check_order([(str(spec), step) for spec, step in zip(recipe.steps, steps, strict=True)])
     non_negative = all(float(batch.min()) >= 0 for batch in batches)
@@ -55,10 +70,12 @@ def quantize(
         inplace=inplace,
         keep_unfused=any(getattr(step, "needs_unfused", False) for step in steps),
     )
-    for step in steps:
+    for spec, step in zip(recipe.steps, steps, strict=True):
         step.apply(job)
+        if watch is not None:
+            watch(spec.name, job)
     finish(job.model)
-    return job.model
+    return job
 
 
 def finish(model: fx.GraphModule) -> None:
@@ -129,7 +146,7 @@ def prepare(
     return Job(reference, model_.eval(), sites, batches, recipe, unfused)
 
 
-def _batches(calib: Iterable[Tensor] | Tensor) -> tuple[Tensor, ...]:
+def calibration_batches(calib: Iterable[Tensor] | Tensor) -> tuple[Tensor, ...]:
     """Return the calibration batches, checked."""
     given: list[Any] = [calib] if isinstance(calib, Tensor) else list(calib)
     for batch in given:

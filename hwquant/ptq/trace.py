@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import inspect
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import torch
@@ -21,6 +21,7 @@ __all__ = [
     "MATMUL_METHODS",
     "check_weights",
     "optional_inputs",
+    "overwrites",
     "propagate_shapes",
     "trace",
 ]
@@ -169,14 +170,7 @@ def _check_in_place(graph_module: fx.GraphModule) -> None:
     modules = dict(graph_module.named_modules())
     order = {node: place for place, node in enumerate(graph_module.graph.nodes)}
     for node in graph_module.graph.nodes:
-        if node.op == "call_module":
-            overwrites = bool(getattr(modules[str(node.target)], "inplace", False))
-        elif node.op == "call_method":
-            name = str(node.target)
-            overwrites = name.endswith("_") and not name.endswith("__")
-        else:
-            overwrites = node.target is operator.iadd or node.kwargs.get("inplace") is True
-        if not overwrites or not node.all_input_nodes:
+        if not overwrites(node, modules) or not node.all_input_nodes:
             continue
         for reader in node.all_input_nodes[0].users:
             if order[reader] > order[node]:
@@ -184,6 +178,16 @@ def _check_in_place(graph_module: fx.GraphModule) -> None:
                     f"{_where(reader)} reads {node.all_input_nodes[0].name!r} after {node.name!r} "
                     "has overwritten it; use inplace=False there"
                 )
+
+
+def overwrites(node: fx.Node, modules: Mapping[str, nn.Module]) -> bool:
+    """Return whether a call changes its first operand in place."""
+    if node.op == "call_module":
+        return bool(getattr(modules[str(node.target)], "inplace", False))
+    if node.op == "call_method":
+        name = str(node.target)
+        return name.endswith("_") and not name.endswith("__")
+    return node.target is operator.iadd or node.kwargs.get("inplace") is True
 
 
 def module_path(node: fx.Node) -> str:
