@@ -40,7 +40,7 @@ any kernel with one DSP slice at most."""
 COUNTS: Final = ("lut_sites", "lut_raw", "lutram", "ff", "dsp", "carry")
 COLUMNS: Final = (
     "weight", "act", "lanes", "length", "acc_bits", "overflow", "style", *COUNTS, "luts",
-    "mac_steps", "rtl_sha256", "flow",
+    "core_luts", "mac_steps", "rtl_sha256", "flow",
 )  # fmt: skip
 
 # What is tried where nothing was measured, best first: the order of the measured ones.
@@ -53,7 +53,8 @@ class Row:
     """One kernel that was synthesized and verified.
 
     ``luts`` is what kernels are compared by: packed LUT6 sites and RAM LUTs, and of a drain that
-    kernels share only the share.  ``mac_steps`` accumulator steps were compared, all equal.
+    kernels share only the share; ``core_luts`` leaves out that share too (0 for other kernels).
+    ``mac_steps`` accumulator steps were compared, all equal.
     """
 
     spec: MacSpec
@@ -63,6 +64,7 @@ class Row:
     mac_steps: int
     rtl_sha256: str
     flow: str
+    core_luts: int = 0
 
     @property
     def current(self) -> bool:
@@ -97,6 +99,7 @@ def read(text: str) -> tuple[Row, ...]:
             int(row["mac_steps"]),
             row["rtl_sha256"],
             row["flow"],
+            int(row.get("core_luts") or 0),
         )
         for row in csv.DictReader(io.StringIO(text))
     )
