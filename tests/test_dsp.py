@@ -210,7 +210,7 @@ def test_every_mutant_of_the_kernel_dies():
 
 @pytest.mark.sim
 def test_a_generated_folder_is_verified_as_it_is(tmp_path):
-    spec = MacSpec("int8", "int8", length=256)
+    spec = MacSpec("int7", "int7", length=256)
     bundle = generate(spec, tmp_path / "kernel", style="auto-dsp")
     assert bundle.style == "dsp"
     assert bundle.latency_cycles == 3

@@ -52,10 +52,9 @@ module hq_dsp_acc_mac #(
 
   logic [Lanes-1:0][WeightBits-1:0] weight_q;
   logic [Lanes-1:0][ActBits-1:0] act_q;
-  logic [Lanes-1:0][47:0] product;
+  logic [Lanes-1:0][AccBits-1:0] product;
   logic [Lanes-1:0] neg;
-  logic [47:0] second;
-  logic [47:0] sum;
+  logic [AccBits-1:0] second;
   logic [2:0] valid_q;
   logic clear_q;
   logic take;
@@ -99,21 +98,29 @@ module hq_dsp_acc_mac #(
       .product_o(narrow)
     );
 
-    assign product[lane] = {{48 - ProductBits{Twos && narrow[ProductBits-1]}}, narrow};
+    if (AccBits <= ProductBits) begin : gen_short
+      assign product[lane] = narrow[AccBits-1:0];
+
+      if (AccBits < ProductBits) begin : gen_above
+        logic unused_above;  // a sum modulo 2**AccBits does not depend on the bits above
+        assign unused_above = ^narrow[ProductBits-1:AccBits];
+      end
+    end else begin : gen_long
+      assign product[lane] = {{AccBits - ProductBits{Twos && narrow[ProductBits-1]}}, narrow};
+    end
   end
 
   if (Lanes == 2) begin : gen_second
     assign differ = neg[0] ^ neg[1];
-    assign second = product[1] ^ {48{differ}};
+    assign second = product[1] ^ {AccBits{differ}};
   end else begin : gen_one
     assign differ = 1'b0;
-    assign second = 48'd0;
+    assign second = '0;
   end
 
   hq_dsp_add #(
     .Primitive(Primitive),
-    .Parts(1),
-    .Bits(48)
+    .Bits(AccBits)
   ) u_add (
     .clk_i(clk_i),
     .rst_i(rst_i),
@@ -124,15 +131,8 @@ module hq_dsp_acc_mac #(
     .neg_i(neg[0]),
     .restart_i(clear_q),
     .take_i(take),
-    .p_o(sum)
+    .p_o(acc_o)
   );
-
-  assign acc_o = sum[AccBits-1:0];
-
-  if (AccBits < 48) begin : gen_rest
-    logic unused_rest;
-    assign unused_rest = ^sum[47:AccBits];
-  end
 
 endmodule
 

@@ -4,15 +4,13 @@
 ///   p_o = (restart ? 0 : p_o) + (neg ? -1 : 1) * (x_i + y_i + carry_i)      where take_i
 ///
 /// x_i, y_i, carry_i, neg_i and restart_i come together; take_i is the enable of p_o one enabled
-/// cycle later and holds en_i already.  With Parts 2 the slice is two adders of half the width with
-/// one enable, restart and neg; carry_i enters the lower one.
+/// cycle later and holds en_i already.
 ///
-/// Latency 2, initiation interval 1.  Exact; each part of p_o wraps.
+/// Latency 2, initiation interval 1.  Exact; p_o wraps modulo 2**Bits.
 `default_nettype none
 
 module hq_dsp_add #(
   parameter bit Primitive = 1'b0,  // instantiate the device's cell
-  parameter int unsigned Parts = 1,  // adders: 1 of Bits bits, or 2 of half as many
   parameter int unsigned Bits = 48  // width of x_i, y_i and p_o
 ) (
   input  logic clk_i,
@@ -27,11 +25,8 @@ module hq_dsp_add #(
   output logic [Bits-1:0] p_o
 );
 
-  if (Parts < 1 || Parts > 2) begin : gen_bad_parts
-    $error("hq_dsp_add: Parts must be 1..2");
-  end
-  if (Bits < 1 || Bits > 48 || (Parts == 2 && Bits != 48)) begin : gen_bad_bits
-    $error("hq_dsp_add: Bits must be 1..48, and 48 with Parts 2");
+  if (Bits < 1 || Bits > 48) begin : gen_bad_bits
+    $error("hq_dsp_add: Bits must be 1..48");
   end
 
   if (Primitive) begin : gen_cell
@@ -67,8 +62,7 @@ module hq_dsp_add #(
       .MREG(0),
       .OPMODEREG(1),
       .PREG(1),
-      .USE_MULT("NONE"),
-      .USE_SIMD(Parts == 2 ? "TWO24" : "ONE48")
+      .USE_MULT("NONE")
     ) u_dsp (
       .CLK(clk_i),
       .RSTA(1'b0),
@@ -112,12 +106,12 @@ module hq_dsp_add #(
       .PCOUT(unused_pcout)
     );
   end else begin : gen_portable
-    localparam int unsigned PartBits = Bits / Parts;
-
     logic [Bits-1:0] x_q;
     logic [Bits-1:0] y_q;
     logic [Bits-1:0] p_q;
     logic [Bits-1:0] p_d;
+    logic [Bits-1:0] start;
+    logic [Bits-1:0] addend;
     logic carry_q;
     logic neg_q;
     logic restart_q;
@@ -131,24 +125,15 @@ module hq_dsp_add #(
     end
 
     always_ff @(posedge clk_i) begin
-      if (rst_i) begin
-        neg_q <= 1'b0;
-        restart_q <= 1'b1;
-      end else if (en_i) begin
+      if (en_i) begin
         neg_q <= neg_i;
         restart_q <= restart_i;
       end
     end
 
-    for (genvar k = 0; k < Parts; k++) begin : gen_part
-      logic [PartBits-1:0] start;
-      logic [PartBits-1:0] addend;
-
-      assign start = restart_q ? '0 : p_q[k*PartBits+:PartBits];
-      assign addend = x_q[k*PartBits+:PartBits] + y_q[k*PartBits+:PartBits]
-          + PartBits'(k == 0 && carry_q);
-      assign p_d[k*PartBits+:PartBits] = neg_q ? start - addend : start + addend;
-    end
+    assign start = restart_q ? '0 : p_q;
+    assign addend = x_q + y_q + Bits'(carry_q);
+    assign p_d = neg_q ? start - addend : start + addend;
 
     always_ff @(posedge clk_i) begin
       if (rst_i) p_q <= '0;

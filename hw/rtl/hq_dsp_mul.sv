@@ -185,10 +185,7 @@ module hq_dsp_mul #(
     end
 
     always_ff @(posedge clk_i) begin
-      if (rst_i) begin
-        neg_q <= 1'b0;
-        restart_q <= 1'b1;
-      end else if (en_i) begin
+      if (en_i) begin
         neg_q <= neg_i;
         restart_q <= restart_i;
       end
