@@ -26,7 +26,7 @@ from typing import Final
 
 from hwquant.errors import SpecError
 from hwquant.fixed import signed_bits
-from hwquant.formats import Format, Integer
+from hwquant.formats import Format, Integer, Minifloat
 
 __all__ = ["DSP48E2", "DSP58", "Layout", "Ports", "Range", "multiplicand", "pack"]
 
@@ -68,7 +68,7 @@ class Range:
 
 
 def multiplicand(fmt: Format) -> Range:
-    """Return what of a code is multiplied: an integer's value, a minifloat's significand.
+    """Return what of a code is multiplied: an integer's or codebook's value, or a significand.
 
     Every code counts, those without a value too; sign and exponent of a minifloat stay outside.
 
@@ -79,7 +79,9 @@ def multiplicand(fmt: Format) -> Range:
     if isinstance(fmt, Integer):
         half = 1 << fmt.bits - 1
         return Range(-half, half - 1) if fmt.signed else Range(0, 2 * half - 1)
-    return Range(0, (1 << fmt.mantissa_bits + (fmt.exponent_bits > 0)) - 1)
+    if isinstance(fmt, Minifloat):
+        return Range(0, (1 << fmt.mantissa_bits + (fmt.exponent_bits > 0)) - 1)
+    return Range(fmt.min_int, fmt.max_int)
 
 
 @dataclass(frozen=True, slots=True)
