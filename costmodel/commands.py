@@ -9,6 +9,7 @@ import click
 
 from costmodel.explore.commands import demo, pareto, sweep
 from hw.commands import kernel_options, style_option
+from hw.constant.options import constant_request
 from hwquant.cli import emit, json_option
 
 __all__ = ["cost", "demo", "pareto", "sweep"]
@@ -28,7 +29,9 @@ __all__ = ["cost", "demo", "pareto", "sweep"]
 @click.option("--synth", is_flag=True, help="Run synthesis even where a measurement is stored.")
 @click.option("--dsp", is_flag=True, help="One kernel: let synthesis use DSP blocks.")
 @json_option
+@click.pass_context
 def cost(
+    ctx: click.Context,
     model: Path | None,
     weight: str | None,
     act: str | None,
@@ -55,10 +58,18 @@ def cost(
       hwquant cost --weight int4 --act int4 --acc 24 --synth
       hwquant cost --weight e4m3 --act e4m3 --length 256 --synth --style auto
       hwquant cost --weight mxfp4 --act mxfp4 --lanes 8 --window 15:-16
+      hwquant cost --constant weights.npy --weight int4 --act int4 --synth
       hwquant cost model.onnx --lanes 4 --folding shared --json
     """
     from costmodel.cost_command import price, tables
 
+    constant = constant_request(ctx)
+    if constant is not None:
+        from costmodel.constant import constant_price
+
+        found = constant_price(constant.spec, levels=constant.levels, primitive=constant.primitive)
+        emit(found, as_json=as_json)
+        return
     kernel = {"weight": weight, "act": act, "length": length, "acc": acc, "dsp": dsp}
     record = price(
         model, kernel, lanes=lanes, overflow=overflow, folding=folding, synth=synth, style=style

@@ -15,6 +15,7 @@ from hwquant.errors import InputError, SpecError
 from hwquant.mac import MacSpec
 
 from .block_options import block_options, block_spec
+from .constant.options import Constant, constant_options, constant_request
 
 __all__ = ["kernel_options", "rtl", "spec_from_options", "style_option"]
 
@@ -59,7 +60,7 @@ def kernel_options(command: F) -> F:
     )
     for option in reversed(options):
         command = option(command)
-    return block_options(command)
+    return block_options(constant_options(command))
 
 
 def style_option(command: F) -> F:
@@ -88,7 +89,9 @@ def style_option(command: F) -> F:
     help="Folder to write; an earlier result there is replaced.",
 )
 @json_option
+@click.pass_context
 def rtl(
+    ctx: click.Context,
     model: Path | None,
     weight: str | None,
     act: str | None,
@@ -113,8 +116,13 @@ def rtl(
       hwquant rtl --weight int4 --act int4 --acc 12 --overflow saturate -o kernel
       hwquant rtl --weight e4m3 --act e4m3 --length 256 --style auto -o kernel
       hwquant rtl --weight mxfp4 --act mxfp8e4m3 --lanes 8 --window 15:-16 -o kernel
+      hwquant rtl --constant weights.npy --weight int4 --act int4 -o kernel
       hwquant rtl model.onnx --lanes 4 -o kernels
     """
+    constant = constant_request(ctx)
+    if constant is not None:
+        emit(_constant_kernel(constant, out, name), as_json=as_json)
+        return
     if model is not None:
         fixed = {"--weight": weight, "--act": act, "--length": length, "--name": name}
         given = [option for option, value in fixed.items() if value is not None]
@@ -165,6 +173,25 @@ def _block_kernel(spec: BlockMacSpec, out: Path, name: str | None, style: str) -
         "lossless": spec.lossless,
         "latency_cycles": bundle.latency_cycles,
         "initiation_interval": 1,
+        "files": [*bundle.files, "files.f", f"{bundle.name}.core", "manifest.json"],
+    }
+
+
+def _constant_kernel(request: Constant, out: Path, name: str | None) -> dict[str, Any]:
+    from hw.constant.kernel import generate_constant
+
+    bundle = generate_constant(
+        request.spec, out, name=name, levels=request.levels, primitive=request.primitive
+    )
+    return {
+        "folder": str(bundle.folder),
+        "name": bundle.name,
+        "style": bundle.style,
+        "acc_bits": max(bundle.spec.out_bits),
+        "acc_frac": bundle.spec.frac,
+        "latency_cycles": bundle.latency_cycles,
+        "initiation_interval": 1,
+        "estimated_sites": bundle.manifest["estimate"]["lut_sites"],
         "files": [*bundle.files, "files.f", f"{bundle.name}.core", "manifest.json"],
     }
 

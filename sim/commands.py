@@ -12,6 +12,8 @@ import click
 from hw.block_kernel import is_block_folder
 from hw.block_options import block_spec
 from hw.commands import kernel_options, spec_from_options, style_option
+from hw.constant.kernel import is_constant_folder
+from hw.constant.options import constant_request
 from hwquant.cli import emit, json_option
 from hwquant.errors import InputError, ToolError
 from hwquant.progress import note
@@ -88,6 +90,7 @@ def verify(
       hwquant verify rtl/
       hwquant verify --weight e2m1 --act int8 --lanes 16 --length 256
       hwquant verify --weight mxfp4 --act mxint8 --lanes 8 --window 15:-16
+      hwquant verify --constant weights.npy --weight int4 --act int4 --netlist
       hwquant verify --all-pairs --junit verify.xml
       hwquant verify --nightly --out nightly/
       hwquant verify --weight int8 --act int8 --netlist --dsp
@@ -104,7 +107,7 @@ def verify(
         return
     if out is not None:
         raise InputError("--out goes with --nightly")
-    if _blocks(ctx):
+    if _constant(ctx) or _blocks(ctx):
         return
     given = [target is not None, weight is not None or act is not None, all_pairs]
     if replay is not None:
@@ -153,6 +156,36 @@ def verify(
     emit(report.to_json(), as_json=as_json)
     if report.mismatches:
         ctx.exit(1)
+
+
+def _constant(ctx: click.Context) -> bool:
+    """Verify a constant kernel where one is meant, and return whether one is."""
+    given, target = ctx.params, ctx.params["target"]
+    request = constant_request(ctx)
+    folder = target is not None and request is None and is_constant_folder(target)
+    if request is None and not folder:
+        return False
+    if folder:
+        _refuse_options(ctx, target)
+    for name in ("coverage", "save", "waves", "replay", "junit", "all_pairs", "dsp"):
+        if given[name]:
+            raise InputError(f"--{name.replace('_', '-')} does not go with a constant kernel")
+    from .constant import verify_constant, verify_constant_request
+
+    numbers = {"seed": given["seed"], "steps": given["steps"], "netlist": given["netlist"]}
+    if request is None:
+        report = verify_constant(target, **numbers)
+    else:
+        report = verify_constant_request(request, **numbers)
+    for warning in report.warnings:
+        note(f"warning: {warning}")
+    for result in report.results:
+        for failure in result.failures[:SHOWN]:
+            note(f"{result.name}: {failure.describe()}")
+    emit(report.to_json(), as_json=given["as_json"])
+    if report.mismatches:
+        ctx.exit(1)
+    return True
 
 
 def _blocks(ctx: click.Context) -> bool:

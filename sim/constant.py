@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from hw import yosys
 from hw.constant.design import build
 from hw.constant.emit import constant_sources
 from hw.constant.kernel import ConstantBundle, constant_text, spec_from_json, spec_to_json
+from hw.constant.options import Constant
 from hw.constant.spec import MatVecSpec
 from hw.manifest import MANIFEST, read_record
 from hw.netlist import cell_models, cell_sources
@@ -38,6 +39,7 @@ __all__ = [
     "mapped_constant",
     "verify_constant",
     "verify_constant_design",
+    "verify_constant_request",
 ]
 
 DEFAULT_STEPS = 16_384
@@ -229,6 +231,16 @@ def verify_constant(
         yosys.flow() if netlist else "",
         tuple(warnings),
     )
+
+
+def verify_constant_request(
+    request: Constant, *, seed: int = 0, steps: int = DEFAULT_STEPS, netlist: bool = False
+) -> ConstantReport:
+    """Verify the kernel that options of the command line describe; see `verify_constant`."""
+    design = constant_design([request.spec], levels=request.levels, primitive=request.primitive)
+    ready = mapped_constant(design) if netlist else design
+    report = verify_constant_design(ready, seed=seed, steps=steps)
+    return replace(report, flow=yosys.flow()) if netlist else report
 
 
 def verify_constant_design(

@@ -28,6 +28,8 @@ __all__ = ["ONE", "Adder", "Bit", "Chain", "Decode", "Design", "Signal", "Table"
 
 TABLE_BITS: Final = 5
 DECODE_TABLE_BITS: Final = 6
+STAGE_PRICE: Final = 1.0
+"""LUT sites that one pipeline stage less of an output is worth; most come from waiting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,13 +287,13 @@ class _Builder:
         return [next((b for _, b in work.columns.get(c, [])), None) for c in range(top)]
 
     @staticmethod
-    def _cost(heap: Heap[Bit], top: int, plan: Plan) -> tuple[int, int]:
+    def _cost(heap: Heap[Bit], top: int, plan: Plan) -> tuple[float, int]:
         work, total = heap.copy(), 0
         for serial, row in enumerate(lay(work, top, plan, _Plain())):
             total += row.sites
             for at in range(row.width + row.extras):
                 work.add(row.column + at, row.stage + 1, Bit(serial, -1 - at))
-        return total, work.stage
+        return total + STAGE_PRICE * work.stage, total
 
 
 class _Plain(dict[Bit, bool]):
