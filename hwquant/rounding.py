@@ -43,7 +43,7 @@ def _exponent(scale: Fraction, what: str) -> int:
 
 
 def _even_steps(fmt: Format | str) -> Integer | Minifloat:
-    """Return the output format; raises `SpecError` for a codebook, whose codes no rounding makes."""
+    """Return the output format; raises `SpecError` for a codebook: no rounding makes its codes."""
     found = parse(fmt) if isinstance(fmt, str) else fmt
     if isinstance(found, Codebook):
         raise SpecError(f"{found} is a codebook, allowed: integers and minifloats; use Thresholds")

@@ -31,7 +31,7 @@ def value_bits(fmt: Format) -> int:
     >>> [value_bits(parse(name)) for name in ("int8", "uint8", "e2m1", "e4m2")]
     [8, 9, 5, 18]
     """
-    if isinstance(fmt, Integer):
+    if not isinstance(fmt, Minifloat):
         return fmt.bits + (not fmt.signed)
     largest = (1 << fmt.exponent_bits) - 2 if fmt.exponent_bits > 1 else 0
     return fmt.mantissa_bits + (fmt.exponent_bits > 0) + largest + 1
@@ -39,7 +39,7 @@ def value_bits(fmt: Format) -> int:
 
 def _decodes(spec: MacSpec) -> bool:
     both = (spec.weight, spec.act)
-    return any(not isinstance(fmt, Integer) and fmt.exponent_bits > 1 for fmt in both)
+    return any(isinstance(fmt, Minifloat) and fmt.exponent_bits > 1 for fmt in both)
 
 
 def _act_wide(spec: MacSpec) -> bool:
