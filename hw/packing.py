@@ -80,9 +80,7 @@ def multiplicand(fmt: Format) -> Range:
         half = 1 << fmt.bits - 1
         return Range(-half, half - 1) if fmt.signed else Range(0, 2 * half - 1)
     if isinstance(fmt, Minifloat):
-        if not isinstance(fmt, Minifloat):
-        raise SpecError(f"{fmt} is a codebook, allowed: integers and minifloats")
-    return Range(0, (1 << fmt.mantissa_bits + (fmt.exponent_bits > 0)) - 1)
+        return Range(0, (1 << fmt.mantissa_bits + (fmt.exponent_bits > 0)) - 1)
     return Range(fmt.min_int, fmt.max_int)
 
 
