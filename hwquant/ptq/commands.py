@@ -69,12 +69,18 @@ def recipe_from(*, recipe: str | None, **options: Any) -> Recipe:
 @recipe_options
 @click.option("-o", "--output", type=click.Path(), help="QONNX file to write.")
 @click.option("--save", type=click.Path(), help="Quantized PyTorch model to write.")
+@click.option(
+    "--plots",
+    type=click.Path(file_okay=False),
+    help="Folder for figures (PNG and SVG) of errors, weights, ranges and rounding.",
+)
 @json_option
 def quantize(
     model: str,
     data: str | None,
     output: str | None,
     save: str | None,
+    plots: str | None,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -87,6 +93,7 @@ def quantize(
       hwquant quantize zoo:digits_cnn --data digits --weight e2m1 --act int8 -o cnn.onnx
       hwquant quantize net.py:make@net.pth --data images.npz --weight int4 --act int8 \\
           --step calibrate:rule=mse --step bias_correction -o net.onnx --save net.pt
+      hwquant quantize zoo:digits_cnn --weight int3 --step calibrate --step gptq --plots figures
     """
     chosen = recipe_from(**options)
 
@@ -97,7 +104,12 @@ def quantize(
 
     trained = resolve(model, data)
     start = time.monotonic()
-    qmodel = run(trained.model, chosen, trained.data.x_calib)
+    if plots is None:
+        qmodel, facts = run(trained.model, chosen, trained.data.x_calib), None
+    else:
+        from hwquant.ptq.facts import quantize_with_facts
+
+        qmodel, facts = quantize_with_facts(trained.model, chosen, trained.data.x_calib)
     seconds = time.monotonic() - start
     result = {
         "model": model,
@@ -114,6 +126,10 @@ def quantize(
     if save is not None:
         save_quantized(qmodel, save)
         result["saved"] = save
+    if plots is not None and facts is not None:
+        from hwquant.ptq.plots import save_plots
+
+        result["plots"] = [str(path) for path in save_plots(facts, plots)]
     emit(result, as_json=as_json)
 
 

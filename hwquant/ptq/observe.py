@@ -20,14 +20,16 @@ SAMPLES: Final = 1 << 18
 def observe(job: Job, samples: int = SAMPLES) -> dict[str, Tensor]:
     """Return values for each activation quantizer (by path), its extremes included.
 
-    At most about ``samples`` values each, evenly spaced.  Raises `InputError` for an activation
-    that is not finite.
+    At most about ``samples`` values each, evenly spaced; a quantizer that reads empty tensors is
+    left out.  Raises `InputError` for an activation that is not finite.
     """
     kept: dict[str, list[Tensor]] = {}
     per_batch = max(samples // len(job.batches), 1)
 
     def record(path: str, value: Tensor) -> None:
         flat = value.detach().reshape(-1).float()
+        if not flat.numel():
+            return
         if not bool(torch.isfinite(flat).all()):
             raise InputError(
                 f"the activation read by {path!r} holds NaN or infinity on the calibration "

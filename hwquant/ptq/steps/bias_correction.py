@@ -46,6 +46,8 @@ class Step:
                 recorder.run(batch)
 
             def correct(name: str, values: list[Tensor]) -> list[Tensor]:
+                if not counts[name]:  # no data came by: no mean to correct
+                    return values
                 parts = [_channel_sums(layers[name], value) for value in values]
                 mean = torch.stack([total for total, _ in parts]).sum(0) / counts[name]
                 shift = (sums[name] / counts[name] - mean).float()
