@@ -22,9 +22,10 @@ from hwquant.export.qonnx import export_qonnx
 from hwquant.nn.codes import act_quantizers, layer_codes, quantized_layers
 from hwquant.nn.layers import MatMul
 from hwquant.nn.quantizers import weight_quantizer
+from hwquant.ptq.factors import input_range, output_range, scale_inputs
 from hwquant.ptq.job import build_step
 from hwquant.ptq.quantize import prepare
-from hwquant.ptq.regions import input_range, output_range, regions, scale_inputs
+from hwquant.ptq.regions import regions
 from hwquant.ptq.spectrum import largest_eigenvalue
 from hwquant.ptq.step import StepSpec
 from hwquant.ptq.steps.magr import magr, project_onto_l1_ball
@@ -250,11 +251,12 @@ def modules_only(seed=0):
     return net, torch.randn(16, 2, 8, 8)
 
 
-def test_equalize_equals_brevitas_where_that_works():
+@pytest.mark.parametrize("bias", [0.0, 0.5])
+def test_equalize_equals_brevitas_where_that_works(bias):
     net, x = modules_only()
     job = prepared(net, x)
-    apply(job, "equalize:iterations=10,threshold=0")
-    theirs = EqualizeGraph(iterations=10, threshold=None, merge_bias=False).apply(
+    apply(job, f"equalize:iterations=10,threshold=0,bias={bias}")
+    theirs = EqualizeGraph(iterations=10, threshold=None, merge_bias=bias > 0).apply(
         torch.fx.symbolic_trace(copy.deepcopy(net))
     )
     assert far(job.reference(x), net(x)) < 1e-5
@@ -615,7 +617,7 @@ def test_a_transform_behind_the_scales_is_refused(step):
 @pytest.mark.parametrize(
     "step",
     [
-        *("equalize:iterations=0", "equalize:alpha=2", "equalize:threshold=-1"),
+        *("equalize:iterations=0", "equalize:alpha=2", "equalize:threshold=-1", "equalize:bias=2"),
         *("smoothquant:alpha=1.5", "smoothquant:po2=maybe", "magr:alpha=0", "magr:num_steps=0"),
         *("bn_reestimation:limit=0.5", "equalize:merge_bias=true"),
     ],

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, fx, nn
 
 from hwquant.nn.channel_scale import PREFIX, insert_channel_scales
+from hwquant.ptq.factors import scale_inputs, scale_outputs
 from hwquant.ptq.fold import folded_norms
 from hwquant.ptq.insert import ACT_PREFIX
 from hwquant.ptq.job import Job
-from hwquant.ptq.regions import LAYERS, Region, Tap, scale_inputs, scale_outputs
+from hwquant.ptq.regions import LAYERS, Region, Tap
 
 __all__ = ["components", "fold_factors", "insert_factors"]
 

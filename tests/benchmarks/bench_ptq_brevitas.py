@@ -233,7 +233,7 @@ METHODS = {
         f"adaround:iterations={ITERATIONS},batch={BATCH},lr={RATE}",
         brevitas_rounding,
     ),
-    "cle": (transform, "equalize", None),
+    "cle": (transform, "equalize:bias=0.5", None),  # Brevitas merges the bias, halved
     "smoothquant": (transform, "smoothquant:po2=false,add_mul_node=false", None),
 }
 

@@ -27,7 +27,9 @@ class Step:
 
     At most ``iterations`` passes over all regions, fewer when no factor is further than
     ``threshold`` from 1.  ``alpha`` is the weight of the source: a channel's factor is
-    ``columns**(1 - alpha) / rows**alpha`` of the largest magnitudes.
+    ``columns**(1 - alpha) / rows**alpha`` of the largest magnitudes.  ``bias`` is the share of a
+    source's bias that counts as a weight of its row (0 in the paper, about 0.5 in Brevitas): it
+    keeps a channel of small weights and a large bias from ruling the range of the activations.
     """
 
     phase: ClassVar[str] = "transform"
@@ -35,6 +37,7 @@ class Step:
     iterations: int = 20
     threshold: float = 0.01
     alpha: float = 0.5
+    bias: float = 0.0
 
     def __post_init__(self) -> None:
         if self.iterations < 1 or self.threshold < 0:
@@ -42,8 +45,10 @@ class Step:
                 f"step equalize: iterations={self.iterations}, threshold={self.threshold}, "
                 "allowed at least 1 and 0"
             )
-        if not 0 <= self.alpha <= 1:
-            raise SpecError(f"step equalize: alpha={self.alpha}, allowed 0 to 1")
+        if not 0 <= self.alpha <= 1 or not 0 <= self.bias <= 1:
+            raise SpecError(
+                f"step equalize: alpha={self.alpha}, bias={self.bias}, allowed 0 to 1 each"
+            )
 
     def apply(self, job: Job) -> None:
         """Rescale both graphs; the float function stays as it was."""
@@ -67,10 +72,10 @@ class Step:
         """Return one factor per channel; 1 where a range is zero."""
         import torch
 
-        from hwquant.ptq.regions import input_range, output_range
+        from hwquant.ptq.factors import input_range, output_range
 
         layer, channels = job.reference.get_submodule, region.channels
-        rows = torch.stack([output_range(layer(path), channels) for path in region.sources])
+        rows = torch.stack([output_range(layer(p), channels, self.bias) for p in region.sources])
         columns = torch.stack([input_range(layer(t.path), channels, t.repeat) for t in region.taps])
         rows, columns = rows.amax(0), columns.amax(0)
         live = (rows > 0) & (columns > 0)

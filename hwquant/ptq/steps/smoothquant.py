@@ -76,7 +76,7 @@ class Step:
         """Return ``s`` per channel; 1 where activations or weights are zero, or stay float."""
         import torch
 
-        from hwquant.ptq.regions import input_range
+        from hwquant.ptq.factors import input_range
 
         acts, weights = torch.zeros(2, channels, dtype=torch.float64)
         for tap in taps:
