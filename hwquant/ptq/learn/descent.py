@@ -99,9 +99,12 @@ def beam(values: Tensor, scale: Tensor, h: Tensor, c: Tensor) -> Tensor:
     are kept, each extended by the `BRANCHES` values nearest to its own optimum.
     """
     groups, outputs, columns = c.shape
-    damp = DAMP * h.diagonal(dim1=1, dim2=2).mean(1).clamp(min=1e-300)
+    damp = DAMP * h.diagonal(dim1=1, dim2=2).mean(1).clamp(min=1e-300).reshape(-1, 1, 1)
     eye = torch.eye(columns, dtype=h.dtype, device=h.device)
-    factor = torch.linalg.cholesky(h + damp.reshape(-1, 1, 1) * eye)
+    factor, failed = torch.linalg.cholesky_ex(h + damp * eye)
+    while bool(failed.any()):  # singular but for rounding: data that hardly vary
+        damp = torch.where(failed.reshape(-1, 1, 1) != 0, 100 * damp, damp)
+        factor, failed = torch.linalg.cholesky_ex(h + damp * eye)
     optimum = torch.cholesky_solve(c.transpose(1, 2), factor).transpose(1, 2)
     cost = c.new_zeros(groups, outputs, 1)
     error = c.new_zeros(groups, outputs, 1, columns)
