@@ -102,7 +102,9 @@ def beam(values: Tensor, scale: Tensor, h: Tensor, c: Tensor) -> Tensor:
     damp = DAMP * h.diagonal(dim1=1, dim2=2).mean(1).clamp(min=1e-300).reshape(-1, 1, 1)
     eye = torch.eye(columns, dtype=h.dtype, device=h.device)
     factor, failed = torch.linalg.cholesky_ex(h + damp * eye)
-    while bool(failed.any()):  # singular but for rounding: data that hardly vary
+    for _ in range(6):  # singular but for rounding: data that hardly vary
+        if not bool(failed.any()):
+            break
         damp = torch.where(failed.reshape(-1, 1, 1) != 0, 100 * damp, damp)
         factor, failed = torch.linalg.cholesky_ex(h + damp * eye)
     optimum = torch.cholesky_solve(c.transpose(1, 2), factor).transpose(1, 2)
