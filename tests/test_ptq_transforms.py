@@ -407,6 +407,7 @@ def test_an_explicit_multiplication_has_a_name_and_survives_saving(tmp_path):
     hwquant.save_quantized(qnet, tmp_path / "q.pt")
     again = hwquant.load_quantized(tmp_path / "q.pt", Tokens())
     assert torch.equal(again(x), qnet(x))
+    assert again.meta["hwquant"] == qnet.meta["hwquant"]
     plain = quantize(
         net, Recipe("int8", "int8", steps=["smoothquant:add_mul_node=false", "calibrate"]), x
     )

@@ -77,8 +77,9 @@ def load_quantized(path: str | Path, model: nn.Module | Callable[[], nn.Module])
         else:
             non_negative = header["input_non_negative"]
             qmodel = prepare(source, recipe, batches, input_non_negative=non_negative).model
-        insert_channel_scales(qmodel, header.get("channel_scales", []))
-        qmodel.meta["hwquant"]["channel_scales"] = header.get("channel_scales", [])
+        if scales := header.get("channel_scales"):
+            insert_channel_scales(qmodel, scales)
+            qmodel.meta["hwquant"]["channel_scales"] = scales
         _restore_formats(qmodel, header["quantizers"])
         found = {n: m for n, m in qmodel.named_modules() if isinstance(m, Quantizer)}
         _fit_quantizers(found, header["quantizers"])
