@@ -303,7 +303,7 @@ def test_damaged_folders_are_refused(tmp_path):
     [
         (([1, 2], "int4", "int4"), r"shape \(2,\)"),
         (([[1.5]], "int4", "int4"), "float64"),
-        (([[]], "int4", "int4"), "1 x 0 weights"),
+        ((np.zeros((1, 0), int), "int4", "int4"), "1 x 0 weights"),
         ((np.zeros((512, 512), int), "int4", "int4"), "65536 in all"),
         (([[16]], "int4", "int4"), "code 16 has no value in int4"),
         (([[8]], "int4n", "int4"), "code 8 has no value in int4n"),

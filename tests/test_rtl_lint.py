@@ -15,6 +15,7 @@ import pytest
 
 from hw import kernel_text, product_bits, product_text
 from hw.block_kernel import BLOCK_SOURCES
+from hw.constant.emit import SOURCES as CONSTANT_SOURCES
 from hw.library import source_text
 from hw.requant import requant_sources
 from hw.styles import CODEBOOK_STYLES, STYLES
@@ -351,9 +352,10 @@ def test_every_block_of_the_library_has_representative_parameters():
     plain = {*STYLES["plain"].sources, "hq_product.sv"}
     assert {f"{block}.sv" for block in BLOCKS} == plain
     # The blocks of the other styles and of requantizers go through the front ends inside whole
-    # kernels: test_styles, test_bucket, test_tree, test_rtl_requant.  None may be of no use.
+    # kernels: test_styles, test_bucket, test_tree, test_constant, test_rtl_requant.  None may be of
+    # no use.
     styles = (*STYLES.values(), *CODEBOOK_STYLES.values())
-    used = {name for style in styles for name in style.sources}
+    used = {name for style in styles for name in style.sources} | {*CONSTANT_SOURCES}
     for kind in (MultiplyShift, RoundPack, Thresholds):
         used |= set(requant_sources(kind.of("e2m1", 16, unit=1, scale=4)))
     used |= set(BLOCK_SOURCES)  # test_block_kernels
