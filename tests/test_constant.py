@@ -389,6 +389,36 @@ def test_the_commands_refuse_what_cannot_be(tmp_path):
             invoke(cost, *arguments)
 
 
+def test_a_layer_of_an_exported_network_becomes_a_kernel(tmp_path):
+    import torch
+
+    from hwquant import Recipe, export_qonnx, quantize
+    from hwquant.graph import load
+
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(
+        torch.nn.Conv2d(2, 2, 3, groups=2), torch.nn.ReLU(), torch.nn.Flatten(),
+        torch.nn.Linear(8, 3),
+    )  # fmt: skip
+    calib = torch.randn(16, 2, 4, 4)
+    path = tmp_path / "net.onnx"
+    export_qonnx(quantize(net, Recipe("int4", "int4"), calib), path, calib[:1])
+    conv, linear = load(path).layers()
+    how = ["--constant", path, "--json", "-o", tmp_path / "k"]
+    with pytest.raises(InputError, match="2 groups"):
+        invoke(rtl, *how, "--layer", conv.name)
+    with pytest.raises(InputError, match=f"no --layer, allowed .*{linear.name}"):
+        invoke(rtl, *how)
+    with pytest.raises(InputError, match="cannot go with"):
+        invoke(rtl, *how, "--layer", linear.name, "--weight", "int4")
+    assert invoke(rtl, *how, "--layer", linear.name).exit_code == 0
+    spec = ConstantBundle.load(tmp_path / "k").spec
+    assert np.array_equal(spec.weights, linear.weight_ints.reshape(3, 8))
+    assert spec.bias == tuple(int(b) for b in linear.bias)
+    assert (spec.weight, spec.act) == (linear.weight, linear.act)
+    assert max(spec.out_bits) <= linear.acc_bits
+
+
 def test_codes_of_gaussian_weights_are_what_they_are_called():
     spec = random_matrix("int4 gaussian", 64, 64, "int4")
     values = codec_np.decode(spec.weight, np.array(spec.codes))
