@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from hw.catalogue import COLUMNS, Row, read
 from hw.library import sources_sha256
+from hw.netlist import kernel_sources
 from hw.styles import STYLES, fitting, style_of
 from hwquant import atomic
 from hwquant.errors import HwquantError
@@ -82,6 +83,7 @@ def measure(spec: MacSpec, style: str) -> Row:
     Raises `MismatchError` when it computes anything else than the reference, `ToolError` when a
     tool is missing or fails.
     """
+    from hw.yosys import timing
     from sim.designs import design_of_spec
     from sim.engine import verify_designs
 
@@ -102,6 +104,7 @@ def measure(spec: MacSpec, style: str) -> Row:
         sources_sha256(style_of(style, spec).sources),
         cost.flow,
         core,
+        timing(kernel_sources(spec, "kernel", style), "kernel"),
     )
 
 
@@ -118,6 +121,8 @@ def _record(row: Row) -> dict[str, Any]:
         **row.counts,
         "luts": f"{row.luts:g}",
         "core_luts": row.core_luts or "",
+        "path_ps": "" if row.timing is None else row.timing.path_ps,
+        "logic_levels": "" if row.timing is None else row.timing.logic_levels,
         "mac_steps": row.mac_steps,
         "rtl_sha256": row.rtl_sha256,
         "flow": row.flow,

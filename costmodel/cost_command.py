@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from hw.block_options import block_spec
-from hw.catalogue import AUTO, candidates, style_name
+from hw.catalogue import AUTO, candidates, measured_timing, style_name
 from hw.commands import spec_from_options
+from hw.netlist import kernel_sources
 from hw.styles import STYLES
 from hwquant.errors import InputError
 from hwquant.mac import MacSpec
@@ -73,7 +74,8 @@ def _kernel(spec: MacSpec, style: str, *, synth: bool, dsp: bool) -> dict[str, A
     if style not in AUTO or not synth:
         choice = style_name(style, spec)
         cost = estimate(spec, choice.style, synth=synth, dsp=dsp)
-        return cost.to_json() | {"style_why": choice.why} | _parts(spec, choice.style, dsp=dsp)
+        found = cost.to_json() | {"style_why": choice.why} | _parts(spec, choice.style, dsp=dsp)
+        return found | _clock(spec, choice.style, synth=synth, dsp=dsp)
     names = candidates(spec, every_beat=style == "auto-beat", dsps=int(style == "auto-dsp"))
     costs = {name: estimate(spec, name, synth=True, dsp=dsp) for name in names}
     parts = {name: _parts(spec, name, dsp=dsp) for name in names}
@@ -84,7 +86,19 @@ def _kernel(spec: MacSpec, style: str, *, synth: bool, dsp: bool) -> dict[str, A
 
     ranked = sorted(names, key=luts)
     why = "smallest of those synthesized: " + ", ".join(f"{n} {luts(n):g}" for n in ranked)
-    return costs[ranked[0]].to_json() | {"style_why": why} | parts[ranked[0]]
+    best = ranked[0]
+    found = costs[best].to_json() | {"style_why": why} | parts[best]
+    return found | _clock(spec, best, synth=True, dsp=dsp)
+
+
+def _clock(spec: MacSpec, style: str, *, synth: bool, dsp: bool) -> dict[str, Any]:
+    """Return the clock estimate of the netlist (`hw.timing`), where there is one."""
+    if not (synth or dsp):
+        stored = measured_timing(spec, style)
+        return {} if stored is None else stored.to_json()
+    from hw.yosys import timing
+
+    return timing(kernel_sources(spec, "kernel", style), "kernel", dsp=dsp).to_json()
 
 
 def _parts(spec: MacSpec, style: str, *, dsp: bool) -> dict[str, Any]:

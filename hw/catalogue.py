@@ -20,6 +20,7 @@ from hwquant.mac import MacSpec
 
 from .library import sources_sha256
 from .styles import STYLES, fitting, usual_for_codebooks, variant
+from .timing import Timing
 
 __all__ = [
     "AUTO",
@@ -29,6 +30,7 @@ __all__ = [
     "Row",
     "candidates",
     "choose",
+    "measured_timing",
     "rows",
     "style_name",
 ]
@@ -40,7 +42,7 @@ any kernel with one DSP slice at most."""
 COUNTS: Final = ("lut_sites", "lut_raw", "lutram", "ff", "dsp", "carry")
 COLUMNS: Final = (
     "weight", "act", "lanes", "length", "acc_bits", "overflow", "style", *COUNTS, "luts",
-    "core_luts", "mac_steps", "rtl_sha256", "flow",
+    "core_luts", "path_ps", "logic_levels", "mac_steps", "rtl_sha256", "flow",
 )  # fmt: skip
 
 # What is tried where nothing was measured, best first: the order of the measured ones.
@@ -54,7 +56,7 @@ class Row:
 
     ``luts`` is what kernels are compared by: packed LUT6 sites and RAM LUTs, and of a drain that
     kernels share only the share; ``core_luts`` leaves out that share too (0 for other kernels).
-    ``mac_steps`` accumulator steps were compared, all equal.
+    ``mac_steps`` accumulator steps were compared, all equal.  ``timing`` is an estimate.
     """
 
     spec: MacSpec
@@ -65,6 +67,7 @@ class Row:
     rtl_sha256: str
     flow: str
     core_luts: int = 0
+    timing: Timing | None = None
 
     @property
     def current(self) -> bool:
@@ -100,6 +103,7 @@ def read(text: str) -> tuple[Row, ...]:
             row["rtl_sha256"],
             row["flow"],
             int(row.get("core_luts") or 0),
+            Timing(int(row["path_ps"]), int(row["logic_levels"])) if row.get("path_ps") else None,
         )
         for row in csv.DictReader(io.StringIO(text))
     )
@@ -110,6 +114,18 @@ def rows() -> tuple[Row, ...]:
     """Return the committed catalogue, rows of changed RTL left out."""
     text = files("hw").joinpath("catalogue.csv").read_text(encoding="utf-8")
     return tuple(row for row in read(text) if row.current)
+
+
+def measured_timing(spec: MacSpec, style: str) -> Timing | None:
+    """Return the clock estimate of the kernel of ``spec``, None where it was not synthesized."""
+
+    def hardware(of: MacSpec) -> tuple[object, ...]:
+        length = 0 if STYLES[style].timing is None else of.length
+        return of.weight, of.act, of.lanes, of.accumulator.width, of.overflow, length
+
+    wanted = hardware(spec)
+    found = (row for row in rows() if row.style == style and hardware(row.spec) == wanted)
+    return next((row.timing for row in found if row.timing is not None), None)
 
 
 def candidates(spec: MacSpec, *, every_beat: bool = False, dsps: int = 0) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from hwquant.mac import MacSpec, paper_bits
 
-from .catalogue import style_name
+from .catalogue import measured_timing, style_name
 from .library import source_text
 from .manifest import Bundle, format_facts, spec_to_json
 from .style import Style
@@ -111,6 +111,12 @@ def _per_dot(spec: MacSpec, style: Style) -> dict[str, Any]:
     }
 
 
+def _clock(spec: MacSpec, style: Style) -> dict[str, Any]:
+    """Return the clock estimate, where this kernel was synthesized before."""
+    found = measured_timing(spec, style.name)
+    return {} if found is None else found.to_json()
+
+
 def _manifest(spec: MacSpec, name: str, style: Style, why: str) -> dict[str, Any]:
     from importlib.metadata import version
 
@@ -131,7 +137,8 @@ def _manifest(spec: MacSpec, name: str, style: Style, why: str) -> dict[str, Any
             "product_bits": product_bits(spec.weight, spec.act),
         },
         "interface": interface(style.latency(spec), style.initiation_interval, _ports(spec, style))
-        | _per_dot(spec, style),
+        | _per_dot(spec, style)
+        | _clock(spec, style),
         "parameters": {
             key: value if isinstance(value, int) else str(value)
             for key, value in style.parameters(spec).items()

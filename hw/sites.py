@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from hwquant.errors import ToolError
@@ -78,22 +78,28 @@ class Resources:
 
 @dataclass(frozen=True)
 class Netlist:
-    """The cells of one flat module: (type, parameters-free connections by port)."""
+    """The cells of one flat module: (type, parameters-free connections by port).
+
+    ``inits`` holds the truth tables of instantiated LUT6_2, by number of the cell.
+    """
 
     cells: tuple[tuple[str, Mapping[str, list[Bit]]], ...]
     outputs: frozenset[Bit]
+    inits: Mapping[int, int] = field(default_factory=dict)
 
     @classmethod
     def from_yosys(cls, design: Mapping[str, Any], top: str) -> Netlist:
         """Take module ``top`` of a ``write_json`` file."""
         module = design["modules"][top]
-        cells = tuple(
-            (cell["type"], cell["connections"])
-            for cell in module["cells"].values()
-            if cell["type"] != "$scopeinfo"
-        )
+        listed = [cell for cell in module["cells"].values() if cell["type"] != "$scopeinfo"]
+        cells = tuple((cell["type"], cell["connections"]) for cell in listed)
+        inits = {
+            number: int(cell["parameters"]["INIT"], 2)
+            for number, cell in enumerate(listed)
+            if cell["type"] == "LUT6_2"
+        }
         ports = (port for port in module["ports"].values() if port["direction"] != "input")
-        return cls(cells, frozenset(bit for port in ports for bit in port["bits"]))
+        return cls(cells, frozenset(bit for port in ports for bit in port["bits"]), inits)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
@@ -23,14 +24,16 @@ from hwquant import cache
 from hwquant.errors import ToolError
 
 from .sites import PACKING, Netlist, Resources, count_resources
+from .timing import MODEL, Timing, estimate_clock
 
-__all__ = ["flow", "netlist", "run", "synthesize", "yosys_version"]
+__all__ = ["flow", "netlist", "run", "synthesize", "timing", "yosys_version"]
 
 FAMILY: Final = "xcup"
 APART: Final = ("hq_mul", "hq_add")
 _CACHE: Final = "synth"
 _KEPT_APART: Final = ", multipliers and adders kept apart"
 _NETLISTS: Final = "netlists"
+_TIMING: Final = "timing"
 _WRITE_VERILOG: Final = """delete t:$scopeinfo
 select -assert-none t:$*
 opt_clean -purge
@@ -130,15 +133,37 @@ def synthesize(
     Raises `ToolError` when Yosys is missing or refuses the sources, `CacheError` for a damaged
     cache entry.
     """
-    script = _script(sources, top, dsp=dsp, merge=merge)
-    key = cache.content_key(dict(sources), top, script, flow(dsp=dsp, merge=merge))
+    script, key = _job(sources, top, dsp=dsp, merge=merge)
     stored = cache.load_json(_CACHE, key)
-    if stored is None:
-        design: dict[str, Any] = json.loads(run(script, sources, "netlist.json"))
-        resources = count_resources(Netlist.from_yosys(design, top))
-        cache.store_json(_CACHE, key, resources.to_json())
-        return resources
-    return Resources(**stored)
+    return _map(script, sources, top, key)[0] if stored is None else Resources(**stored)
+
+
+def timing(sources: Mapping[str, str], top: str, *, dsp: bool = False) -> Timing:
+    """Return the longest path of module ``top`` as `synthesize` maps it; see `hw.timing`.
+
+    Raises what `synthesize` raises.
+    """
+    script, key = _job(sources, top, dsp=dsp)
+    stored = cache.load_json(_TIMING, cache.content_key(key, MODEL))
+    return _map(script, sources, top, key)[1] if stored is None else Timing(**stored)
+
+
+def _job(
+    sources: Mapping[str, str], top: str, *, dsp: bool, merge: bool = False
+) -> tuple[str, str]:
+    """Return the script of a synthesis and the key of its result."""
+    script = _script(sources, top, dsp=dsp, merge=merge)
+    return script, cache.content_key(dict(sources), top, script, flow(dsp=dsp, merge=merge))
+
+
+def _map(script: str, sources: Mapping[str, str], top: str, key: str) -> tuple[Resources, Timing]:
+    """Run a synthesis and store what it gives."""
+    design: dict[str, Any] = json.loads(run(script, sources, "netlist.json"))
+    mapped = Netlist.from_yosys(design, top)
+    resources, clock = count_resources(mapped), estimate_clock(mapped)
+    cache.store_json(_CACHE, key, resources.to_json())
+    cache.store_json(_TIMING, cache.content_key(key, MODEL), asdict(clock))
+    return resources, clock
 
 
 def netlist(sources: Mapping[str, str], top: str, *, dsp: bool = False) -> str:
