@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from hwquant.cli import emit, json_option
-from hwquant.ptq.recipe import GRANULARITIES, RULES, SCALES, Recipe
+from hwquant.ptq.recipe import CONCATS, GRANULARITIES, RULES, SCALES, Recipe
 
 __all__ = ["quantize", "recipe_from", "recipe_options"]
 
@@ -31,6 +31,11 @@ _OPTIONS = (
     click.option("--calibration", type=click.Choice(RULES), help="Rule for the scales."),
     click.option(
         "--act-unsigned", is_flag=True, help="Unsigned formats where activations are >= 0."
+    ),
+    click.option(
+        "--concat",
+        type=click.Choice(CONCATS),
+        help="One scale for concatenated channels, or one for each operand.  [default: joint]",
     ),
     click.option("--first-last", metavar="W,A", help="Formats of the first and the last layer."),
     click.option(
@@ -74,10 +79,17 @@ def recipe_from(*, recipe: str | None, **options: Any) -> Recipe:
     type=click.Path(file_okay=False),
     help="Folder for figures (PNG and SVG) of errors, weights, ranges and rounding.",
 )
+@click.option(
+    "--trajectory",
+    type=click.IntRange(1),
+    metavar="STEPS",
+    help="Diffusion: calibrate on what the float sampler meets in STEPS timesteps.",
+)
 @json_option
 def quantize(
     model: str,
     data: str | None,
+    trajectory: int | None,
     output: str | None,
     save: str | None,
     plots: str | None,
@@ -103,13 +115,18 @@ def quantize(
     from hwquant.zoo.tasks.score import score
 
     trained = resolve(model, data)
+    calib = trained.data.x_calib
+    if trajectory is not None:
+        from hwquant.ptq.trajectory import sampled_inputs
+
+        calib = sampled_inputs(trained.model, trained.data, steps=trajectory)
     start = time.monotonic()
     if plots is None:
-        qmodel, facts = run(trained.model, chosen, trained.data.x_calib), None
+        qmodel, facts = run(trained.model, chosen, calib), None
     else:
         from hwquant.ptq.facts import quantize_with_facts
 
-        qmodel, facts = quantize_with_facts(trained.model, chosen, trained.data.x_calib)
+        qmodel, facts = quantize_with_facts(trained.model, chosen, calib)
     seconds = time.monotonic() - start
     result = {
         "model": model,

@@ -7,13 +7,15 @@ Both arms share all that is not the claim: network, formats, scales, calibration
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from importlib import import_module
 from typing import Any, Final
 
 from hwquant.errors import InputError
 from hwquant.ptq.recipe import Recipe
+from hwquant.ptq.step import PACKAGE, StepSpec
 
-__all__ = ["EXPERIMENTS", "Experiment", "experiment"]
+__all__ = ["EXPERIMENTS", "Experiment", "experiment", "shortened"]
 
 INT8: Final = ("int8", "int8")
 
@@ -171,3 +173,21 @@ def experiment(name: str) -> Experiment:
     if name not in EXPERIMENTS:
         raise InputError(f"experiment {name!r} is unknown, allowed: {', '.join(EXPERIMENTS)}")
     return EXPERIMENTS[name]
+
+
+def shortened(item: Experiment, iterations: int) -> Experiment:
+    """Return ``item`` with ``iterations`` in every step that learns, in both arms."""
+    return replace(
+        item, first=_shorter(item.first, iterations), second=_shorter(item.second, iterations)
+    )
+
+
+def _shorter(recipe: Recipe, iterations: int) -> Recipe:
+    steps = []
+    for spec in recipe.steps:
+        options = dict(spec.options)
+        step: Any = import_module(f"{PACKAGE}.{spec.name}").Step
+        if spec.name != "equalize" and "iterations" in {field.name for field in fields(step)}:
+            options["iterations"] = str(iterations)
+        steps.append(StepSpec(spec.name, tuple(options.items())))
+    return replace(recipe, steps=steps)

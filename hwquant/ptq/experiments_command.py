@@ -11,7 +11,7 @@ import click
 from hwquant import atomic
 from hwquant.cli import emit, json_option
 from hwquant.errors import InputError
-from hwquant.ptq.experiments import EXPERIMENTS
+from hwquant.ptq.experiments import EXPERIMENTS, shortened
 from hwquant.ptq.experiments import experiment as find
 
 __all__ = ["experiment"]
@@ -32,6 +32,9 @@ __all__ = ["experiment"]
     "--calib", type=click.IntRange(1), default=512, show_default=True, help="Items in a draw."
 )
 @click.option("--items", type=click.IntRange(1), help="Test items.  [default: all]")
+@click.option(
+    "--iterations", type=click.IntRange(1), help="Of every learned step.  [default: the claim's]"
+)
 @click.option("--out", type=click.Path(file_okay=False), help="Also write DIR/NAME.json.")
 @json_option
 def experiment(
@@ -41,6 +44,7 @@ def experiment(
     draws: int,
     calib: int,
     items: int | None,
+    iterations: int | None,
     out: str | None,
     as_json: bool,
 ) -> None:
@@ -54,6 +58,7 @@ def experiment(
     Examples:
       hwquant experiment --list
       hwquant experiment mse-absmax --seeds 1 --items 5000
+      hwquant experiment adaround-nearest --seeds 1 --draws 1 --iterations 200
       hwquant experiment flexround-adaround-w2 --seeds 3 --draws 2 --json --out runs/claims
     """
     if listing:
@@ -63,6 +68,8 @@ def experiment(
     if name is None:
         raise InputError(f"experiment: no name given, allowed: {', '.join(EXPERIMENTS)}")
     chosen = find(name)
+    if iterations is not None:
+        chosen = shortened(chosen, iterations)
 
     from hwquant.ptq.paired import run
 

@@ -15,6 +15,7 @@ from hwquant.nn.from_brevitas import adopt, is_brevitas_quantized
 from hwquant.nn.layers import MatMul, set_bias_on_grid
 from hwquant.nn.quantizers import act_quantizer
 from hwquant.ptq.attention import open_attention, open_scaled_dot_product
+from hwquant.ptq.concat import split_concatenations
 from hwquant.ptq.fold import fold_batch_norms
 from hwquant.ptq.insert import insert_quantizers, open_matmuls
 from hwquant.ptq.job import Job, build_step
@@ -131,6 +132,8 @@ def prepare(
     propagate_shapes(reference, batches[0][:1])
     unfused = copy.deepcopy(reference).eval() if keep_unfused else None
     fold_batch_norms(reference)
+    if recipe.concat == "separate":
+        split_concatenations(reference)
     open_scaled_dot_product(reference)
     open_matmuls(reference)
     reference.eval()

@@ -20,6 +20,7 @@ SCALES: Final = ("po2", "float")
 GRANULARITIES: Final = ("per_channel", "per_tensor")
 RULES: Final = ("absmax", "percentile", "mse")
 SUMS: Final = ("accumulator", "quantized")
+CONCATS: Final = ("joint", "separate")
 
 
 def signed_of(fmt: Format) -> Format:
@@ -85,6 +86,8 @@ class Recipe:
     gives provably non-negative activations the unsigned format of the same width; a format given
     as unsigned falls back to its signed twin where activations can be negative.  ``sums``:
     additions and average pools read accumulators exactly, or ``"quantized"`` codes.
+    ``concat``: a layer that reads a concatenation of channels quantizes it under one scale, or
+    each operand under its own (see `hwquant.ptq.concat`).
     ``overrides`` maps a layer's path to settings of its own.  Block-scaled formats (``mxfp4``) take
     their block scales from the data at hand; of the rules for scales they use none.
 
@@ -105,6 +108,7 @@ class Recipe:
     percentile: float = 99.99
     act_unsigned: bool = False
     sums: str = "accumulator"
+    concat: str = "joint"
     first_last: Any = None
     exclude: Iterable[str] = ()
     steps: Iterable[Any] = ("calibrate", "bias_correction")
@@ -119,6 +123,7 @@ class Recipe:
         _choice("granularity", self.granularity, GRANULARITIES)
         _choice("calibration", self.calibration, RULES)
         _choice("sums", self.sums, SUMS)
+        _choice("concat", self.concat, CONCATS)
         for name in ("weight_calibration", "act_calibration"):
             if getattr(self, name) is not None:
                 _choice(name, getattr(self, name), RULES)
