@@ -21,6 +21,8 @@ from hwquant import atomic, codec
 from hwquant.formats import Format
 from hwquant.mac import MacSpec
 
+from .baseline import Baseline, baselines, smallest
+
 __all__ = ["page", "product_bound"]
 
 PEER: Final = {
@@ -30,27 +32,54 @@ PEER: Final = {
 """MX-for-FPGA (the best open peer found), one MAC, same flow, estimator and accumulator width."""
 
 FREE_INPUTS: Final = 5
+NAME: Final = 24
+
+AIM: Final[dict[int, dict[str, float]]] = {
+    1: {
+        "int3": 18, "int4": 26, "int5": 34, "int6": 44, "int8": 64, "e1m1": 14, "e2m0": 16,
+        "e1m2": 20, "e2m1": 23, "e3m0": 25, "e2m2": 33, "e3m1": 35, "e2m3": 46, "e3m2": 46,
+        "e4m3": 59, "e5m2": 57, "e2m1 x int4": 25, "e2m1 x int8": 36, "int4 x uint4": 26,
+        "int8 x uint8": 64,
+    },
+    8: {
+        "int3": 10.4, "int4": 16.4, "int6": 32, "int8": 50, "e1m1": 8.3, "e2m0": 10.8,
+        "e1m2": 12.8, "e2m1": 17.3, "e2m2": 29.3, "e3m1": 40, "e2m3": 43, "e3m2": 47.5,
+        "e4m3": 70, "e5m2": 75,
+    },
+}  # fmt: skip
+"""The most that ours may take, by lanes: figures known before; bucket kernels without drain."""
 
 HEAD: Final = """# Kernels beside plain RTL, a peer and a bound
 
 Packed LUT6 sites, LUTs used as RAM included, of one whole kernel: registers' control, product and
-accumulator, {headroom}. All rows come from one flow and one estimator:
+accumulator, {headroom}. All rows come from one estimator and one flow,
 
     {flow}
 
-and every kernel was verified before it was counted (`mac_steps` in `hw/catalogue.csv`). Nothing is
-placed or timed. Written by `python -m costmodel.kernel_page`; `python -m costmodel.catalogue`
-measures again.
+but for plain RTL, of which the better of this flow and of the same with multipliers merged into
+adders is shown. Every kernel was verified before it was counted (`mac_steps` in
+`hw/catalogue.csv` and `costmodel/data/baseline.csv`). Nothing is placed or timed. Written by
+`python -m costmodel.kernel_page`; `python -m costmodel.catalogue` and
+`python -m costmodel.baseline` measure again, and
+`hwquant cost --synth --style auto` gives one row.
 
 """
 
 
-NOTES: Final = """A `bucket` kernel has one result per dot product and stands here with its RAM
-and with its share of the sequencer that 16 kernels have in common (one lane), or all of it (several
-lanes); see [bucket kernels](bucket.md) for its cycles. MX-for-FPGA's multipliers were
-synthesized with an exact accumulator of the same width and counted once, with the same estimator.
-The bound is on the product alone: each different bit that depends on more than five inputs needs a
-site, and a site has two outputs. It is not tight.
+NOTES: Final = """- **ours**: the smallest verified kernel without a DSP, and its style. A `bucket`
+  kernel has one result per dot product. With one lane it stands here as one MAC with its RAM (what
+  "at most" is about); **with drain** adds its share of the sequencer that drains and clears, for
+  dot products of 256 and 16 MACs per drain. With several lanes all of the sequencer and the merge
+  of the lanes are counted. See [bucket kernels](bucket.md) for its cycles.
+- **at most**: what was known before (the project's kernel goal), counted alike.
+- **result every beat**: the smallest kernel that has one.
+- **plain RTL**: the smaller of the library's `plain` and of the textbook kernel
+  (`costmodel/data/textbook_mac.sv`: decode, `*`, shift, negate, `+`), each with its multiplier kept
+  apart (split) and merged; **textbook** is the latter alone. plain / ours is without the drain.
+- **MX-for-FPGA**: its multipliers with an exact accumulator of the same width, counted once, with
+  the same estimator.
+- **product, at least**: a bound on the product alone: each different bit that depends on more than
+  five inputs needs a site, and a site has two outputs. It is not tight.
 """
 
 
@@ -90,20 +119,44 @@ def _group(found: Iterable[Row]) -> dict[MacSpec, list[Row]]:
     return groups
 
 
-def _line(spec: MacSpec, measured: Sequence[Row]) -> str:
-    best = min(measured, key=lambda row: (row.luts, row.style))
-    plain = next((row for row in measured if row.style == "plain"), None)
-    every = [row for row in measured if STYLES[row.style].timing is None]
-    beat = min(every, key=lambda row: (row.luts, row.style), default=None)
-    same = str(spec.weight) if spec.weight == spec.act else f"{spec.weight} x {spec.act}"
+def _title(spec: MacSpec) -> str:
+    """Return the formats' names, lists of values cut short."""
+    weight, act = (
+        name if len(name) <= NAME else f"{name.partition('_')[0]}_..."
+        for name in (str(spec.weight), str(spec.act))
+    )
+    return weight if spec.weight == spec.act else f"{weight} x {act}"
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}"
+
+
+def _line(spec: MacSpec, measured: Sequence[Row], plain_rows: Sequence[Baseline]) -> str:
     lanes = spec.lanes
+    able = [row for row in measured if not row.counts["dsp"]]
+    best = min(able, key=lambda row: (row.luts, row.style))
+    ours = best.core_luts or best.luts
+    every = [row for row in able if STYLES[row.style].timing is None]
+    beat = min(every, key=lambda row: (row.luts, row.style), default=None)
+    same = _title(spec)
+    plain = smallest(spec, plain_rows)
+    library = next((row for row in measured if row.style == "plain"), None)
+    plain_luts = plain.lut_sites if plain is not None else library.luts if library else 0
+    textbook = smallest(spec, [row for row in plain_rows if row.source == "textbook"])
     cells = [
         f"`{same}`",
         str(spec.accumulator.width),
-        f"**{best.luts / lanes:.4g}** `{best.style}`",
-        "" if beat is None else f"{beat.luts / lanes:.4g} `{beat.style}`",
-        "" if plain is None else f"{plain.luts / lanes:.4g}",
-        "" if plain is None else f"{plain.luts / best.luts:.2f}",
+        f"**{_number(ours / lanes)}** `{best.style}`",
+        _number(AIM[lanes][same]) if same in AIM.get(lanes, {}) else "",
+    ]
+    if lanes == 1:
+        cells.append(_number(round(best.luts, 1)) if best.core_luts else "")
+    cells += [
+        "" if beat is None else f"{_number(beat.luts / lanes)} `{beat.style}`",
+        f"{_number(plain_luts / lanes)} ({'plain, split' if plain is None else plain.name})",
+        "" if textbook is None else _number(textbook.lut_sites / lanes),
+        f"{plain_luts / ours:.2f}",
     ]
     if lanes == 1:
         cells.append(str(PEER.get(same, "")))
@@ -111,27 +164,51 @@ def _line(spec: MacSpec, measured: Sequence[Row]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def page(found: Iterable[Row] | None = None) -> str:
-    """Return the page for ``found`` rows, by default those of the committed catalogue."""
+def _dsp_line(spec: MacSpec, measured: Sequence[Row]) -> str:
+    """Return a kernel with a DSP slice beside the smallest without."""
+    best = min((r for r in measured if not r.counts["dsp"]), key=lambda r: (r.luts, r.style))
+    one = min((r for r in measured if r.counts["dsp"]), key=lambda r: (r.luts, r.style))
+    same = str(spec.weight) if spec.weight == spec.act else f"{spec.weight} x {spec.act}"
+    cells = [
+        f"`{same}`",
+        str(spec.accumulator.width),
+        f"{best.luts:.4g} `{best.style}`",
+        f"{one.luts:.4g} `{one.style}`",
+        f"{best.luts - one.luts:.4g}",
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def _dsp_table(groups: dict[MacSpec, list[Row]]) -> str:
+    """Return what one DSP slice saves a kernel of one lane; nothing where none was measured."""
+    with_dsp = {
+        spec: rows_ for spec, rows_ in groups.items() if any(r.counts["dsp"] for r in rows_)
+    }
+    if not with_dsp:
+        return ""
+    text = "## One DSP slice\n\n| format | accumulator | without | with one DSP48E2 | saved |\n"
+    lines = [_dsp_line(spec, measured) for spec, measured in with_dsp.items()]
+    return text + "|---|---|---|---|---|\n" + "\n".join(lines) + "\n\n"
+
+
+def page(found: Iterable[Row] | None = None, plain: Iterable[Baseline] | None = None) -> str:
+    """Return the page for ``found`` rows and ``plain`` RTL, by default the committed ones."""
     groups = _group(rows() if found is None else found)
+    plain_rows = list(baselines() if plain is None else plain)
     flows = sorted({row.flow for measured in groups.values() for row in measured})
     text = HEAD.format(
         flow="\n    ".join(flows), headroom="the accumulator 8 bits wider than the sum over lanes"
     )
     for lanes in sorted({spec.lanes for spec in groups}):
-        columns = [
-            "format",
-            "accumulator",
-            "smallest",
-            "result every beat",
-            "plain",
-            "plain / ours",
-        ]
+        columns = ["format", "accumulator", "ours", "at most"]
+        columns += ["with drain"] if lanes == 1 else []
+        columns += ["result every beat", "plain RTL", "textbook", "plain / ours"]
         columns += ["MX-for-FPGA", "product, at least"] if lanes == 1 else []
         text += "## One lane\n\n" if lanes == 1 else f"## {lanes} lanes, for each lane\n\n"
         text += "| " + " | ".join(columns) + " |\n|" + "---|" * len(columns) + "\n"
-        text += "\n".join(_line(s, m) for s, m in groups.items() if s.lanes == lanes) + "\n\n"
-    return text + NOTES
+        lines = [_line(s, m, plain_rows) for s, m in groups.items() if s.lanes == lanes]
+        text += "\n".join(lines) + "\n\n"
+    return text + _dsp_table(groups) + NOTES
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
