@@ -4,10 +4,20 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from functools import cache
 from importlib.resources import files
+from typing import Final
 
 __all__ = ["source_text", "sources_sha256"]
+
+_CHECK: Final = re.compile(
+    r"""^if\ \( (?:(?!\bbegin\b)[^;])* \)\ begin\ :\ gen_bad\w*\n
+        \$error\("[^"\n]*"\);\n
+        end\n?""",
+    re.MULTILINE | re.VERBOSE,
+)
+"""A block with nothing but an elaboration error, in code without comments and indents."""
 
 
 @cache
@@ -22,9 +32,13 @@ def source_text(name: str) -> str:
 
 @cache
 def sources_sha256(sources: tuple[str, ...]) -> str:
-    """Return one hash over the files ``sources``, comments left out: what their RTL is."""
+    """Return one hash over the files ``sources``: what their RTL is.
+
+    Left out are comments and the checks of parameters that only stop elaboration.
+    """
     digest = hashlib.sha256()
     for name in sources:
         code = (line.partition("//")[0].strip() for line in source_text(name).splitlines())
-        digest.update("\n".join((name, *filter(None, code), "")).encode())
+        text = _CHECK.sub("", "\n".join(filter(None, code)))
+        digest.update(f"{name}\n{text}\n".encode())
     return digest.hexdigest()

@@ -18,6 +18,10 @@ module hq_add #(
   output logic [Width-1:0] sum_o
 );
 
+  if (Width < 1 || Width > 4096) begin : gen_bad_width
+    $error("hq_add: Width must be 1..4096");
+  end
+
   if (HasCarry) begin : gen_carry
     assign sum_o = Width'(({a_i, 1'b1} + {b_i, carry_i}) >> 1);
   end else begin : gen_plain

@@ -22,6 +22,16 @@ module hq_align #(
   output logic [OutBits-1:0] mag_o
 );
 
+  if (InBits < 1 || InBits > 64) begin : gen_bad_in
+    $error("hq_align: InBits must be 1..64");
+  end
+  if (ExpBits < 1 || ExpBits > 8) begin : gen_bad_exp
+    $error("hq_align: ExpBits must be 1..8");
+  end
+  if (OutBits < 1 || OutBits > 512) begin : gen_bad_out
+    $error("hq_align: OutBits must be 1..512");
+  end
+
   localparam int unsigned WideBits = OutBits + Offset;
 
   logic [WideBits-1:0] wide;

@@ -21,6 +21,10 @@ module hq_booth_row #(
   output logic [Width-1:0] sum_o
 );
 
+  if (Width < 1 || Width > 64) begin : gen_bad_width
+    $error("hq_booth_row: Width must be 1..64");
+  end
+
   // Inputs of the table, as the truth tables of their own projections.
   localparam logic [63:0] Rest = 64'hAAAA_AAAA_AAAA_AAAA;
   localparam logic [63:0] Value = 64'hCCCC_CCCC_CCCC_CCCC;

@@ -21,6 +21,13 @@ module hq_bucket_decode #(
   output logic [ExpOutBits-1:0] exp_o
 );
 
+  if (Bits < 1 || Bits > 8) begin : gen_bad_bits
+    $error("hq_bucket_decode: Bits must be 1..8");
+  end
+  if (ExpBits > 7 || (!Float && ExpBits != 0)) begin : gen_bad_exp
+    $error("hq_bucket_decode: ExpBits must be 0..7, and 0 for an integer");
+  end
+
   if (Primitive && Float && ExpBits >= 2 && ExpBits <= 5) begin : gen_pair
     logic [ExpBits-1:0] field;
     logic normal;

@@ -56,6 +56,10 @@ module hq_bucket_mac #(
   output logic [AccBits-1:0] acc_o
 );
 
+  if (Lanes < 1 || Lanes > 4096) begin : gen_bad_lanes
+    $error("hq_bucket_mac: Lanes must be 1..4096");
+  end
+
   localparam int unsigned Digit = 1 << Window;
   localparam int unsigned LowBits = Digit * Steps;
 

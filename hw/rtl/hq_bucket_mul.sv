@@ -25,6 +25,13 @@ module hq_bucket_mul #(
   output logic [OutBits-1:0] product_o
 );
 
+  if (ABits < 1 || ABits > 8) begin : gen_bad_a
+    $error("hq_bucket_mul: ABits must be 1..8");
+  end
+  if (BBits < 1 || BBits > 8) begin : gen_bad_b
+    $error("hq_bucket_mul: BBits must be 1..8");
+  end
+
   // Truth tables of the bits of a 3 x 3 product, a_i the low index bits.
   function automatic logic [63:0] table3(input int unsigned place);
     for (int unsigned i = 0; i < 64; i++) begin

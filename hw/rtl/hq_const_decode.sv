@@ -18,6 +18,13 @@ module hq_const_decode #(
   output logic [Width-1:0] x_o
 );
 
+  if (Bits < 1 || Bits > 8) begin : gen_bad_bits
+    $error("hq_const_decode: Bits must be 1..8");
+  end
+  if (Width < 1 || Width > 512) begin : gen_bad_width
+    $error("hq_const_decode: Width must be 1..512");
+  end
+
   localparam int unsigned ManBits = Bits - ExpBits - (Signed ? 1 : 0);
   localparam int unsigned SigBits = ManBits + (ExpBits > 0 ? 1 : 0);
   localparam int unsigned ExpOutBits = ExpBits > 1 ? ExpBits : 1;

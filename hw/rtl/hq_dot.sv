@@ -28,6 +28,10 @@ module hq_dot #(
   output logic carry_o
 );
 
+  if (Lanes < 1 || Lanes > 4096) begin : gen_bad_lanes
+    $error("hq_dot: Lanes must be 1..4096");
+  end
+
   localparam bit HasSign = (WeightFloat && WeightSigned) || (ActFloat && ActSigned);
 
   logic [Lanes-1:0][ProductBits-1:0] term;

@@ -25,6 +25,10 @@ module hq_product #(
   output logic [ProductBits-1:0] product_o
 );
 
+  if (ProductBits < 1 || ProductBits > 512) begin : gen_bad_product
+    $error("hq_product: ProductBits must be 1..512");
+  end
+
   logic neg;
   logic [ProductBits-1:0] mag;
 

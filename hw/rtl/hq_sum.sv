@@ -21,6 +21,13 @@ module hq_sum #(
   output logic carry_o
 );
 
+  if (Count < 1 || Count > 4096) begin : gen_bad_count
+    $error("hq_sum: Count must be 1..4096");
+  end
+  if (Width < 1 || Width > 512) begin : gen_bad_width
+    $error("hq_sum: Width must be 1..512");
+  end
+
   if (Count == 1) begin : gen_leaf
     assign sum_o = term_i;
     assign carry_o = carry_i;

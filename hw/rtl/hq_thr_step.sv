@@ -28,6 +28,13 @@ module hq_thr_step #(
   output logic [Steps-1:0] found_o
 );
 
+  if (Steps < 1 || Steps > 8) begin : gen_bad_steps
+    $error("hq_thr_step: Steps must be 1..8");
+  end
+  if (Step >= Steps) begin : gen_bad_step
+    $error("hq_thr_step: Step must be 0..Steps-1");
+  end
+
   localparam int unsigned Depth = Channels << Step;
   localparam int unsigned AddrBits = Depth > 1 ? $clog2(Depth) : 1;
   localparam int unsigned LutWords = 64;  // one LUT6 a bit
