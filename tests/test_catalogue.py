@@ -34,18 +34,36 @@ def test_every_row_is_of_the_present_rtl_and_was_verified():
 
 def test_the_catalogue_holds_every_style_of_every_kernel():
     wanted = {
-        (spec, style) for spec in catalogue.catalogue_specs() for style in catalogue.compared(spec)
+        (spec, style)
+        for lanes in catalogue.LANES
+        for spec in catalogue.catalogue_specs(lanes)
+        for style in catalogue.compared(spec)
     }
     assert {(row.spec, row.style) for row in STORED} == wanted
 
 
 def test_the_choice_is_the_smallest_row():
     for spec in catalogue.catalogue_specs():
-        best = min(row.luts for row in STORED if row.spec == spec)
+        best = min(r.luts for r in STORED if r.spec == spec and not r.counts["dsp"])
         chosen = choose(spec)
         (row,) = (r for r in STORED if r.spec == spec and r.style == chosen.style)
         assert row.luts == best
         assert f"{best:g} LUTs for this kernel" in chosen.why
+
+
+def test_a_dsp_on_request():
+    """No kernel with a DSP is chosen unless one is allowed, and then only where it is smaller."""
+    for spec in catalogue.catalogue_specs():
+        assert STYLES[choose(spec).style].dsps == 0
+        smallest = min(row.luts for row in STORED if row.spec == spec)
+        chosen = choose(spec, dsps=1)
+        (row,) = (r for r in STORED if r.spec == spec and r.style == chosen.style)
+        assert row.luts == smallest
+        assert style_name("auto-dsp", spec) == chosen
+    spec = MacSpec("int8", "int8", length=256, acc=24)
+    assert choose(spec, dsps=1).style == "dsp"
+    assert "1 LUTs and 1 DSP for this kernel" in choose(spec, dsps=1).why
+    assert choose(MacSpec("int7", "int7"), dsps=1).style == "dsp", "not in the catalogue"
 
 
 def test_a_result_every_beat_on_request():
@@ -79,7 +97,7 @@ def test_rows_of_another_rtl_do_not_count():
 
 
 def test_an_unknown_style_is_refused(tmp_path):
-    with pytest.raises(SpecError, match="allowed: auto, auto-beat, plain"):
+    with pytest.raises(SpecError, match="allowed: auto, auto-beat, auto-dsp, plain"):
         generate(MacSpec("int4", "int4"), tmp_path / "k", style="fancy")
 
 
@@ -114,7 +132,8 @@ def test_one_row_measured_again(tmp_path):
     path.write_text((ROOT / "hw" / "catalogue.csv").read_text())
     before = path.read_text()
     if stored.flow == flow():
-        assert catalogue.write(catalogue.catalogue_specs(), path) == []
+        every = [s for lanes in catalogue.LANES for s in catalogue.catalogue_specs(lanes)]
+        assert catalogue.write(every, path) == []
         assert path.read_text() == before
 
 
