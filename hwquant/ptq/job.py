@@ -25,7 +25,7 @@ class Job:
     ``reference`` is the float graph after folding, ``model`` the same graph with quantizers;
     nodes that exist in both have the same name.  ``sites`` are in execution order.  ``unfused`` is
     the float graph before batch norms were folded, kept for steps that ask for it by
-    ``needs_unfused = True``.
+    ``needs_unfused = True``.  ``autocast`` lets learned methods run layers in bfloat16.
     """
 
     reference: fx.GraphModule
@@ -34,6 +34,7 @@ class Job:
     batches: tuple[Tensor, ...]
     recipe: Recipe
     unfused: fx.GraphModule | None = None
+    autocast: bool = False
 
     def layer(self, site: Site) -> Any:
         """Return the quantized module of ``site``."""

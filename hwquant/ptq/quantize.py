@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -29,7 +30,13 @@ META = "hwquant"  # the key of what we remember in a quantized model's ``meta``
 
 
 def quantize(
-    model: nn.Module, recipe: Recipe, calib: Iterable[Tensor] | Tensor, *, inplace: bool = False
+    model: nn.Module,
+    recipe: Recipe,
+    calib: Iterable[Tensor] | Tensor,
+    *,
+    inplace: bool = False,
+    device: str | torch.device = "cpu",
+    autocast: bool = False,
 ) -> fx.GraphModule:
     """Return a quantized copy of ``model`` in evaluation mode; the float model stays as it was.
 
@@ -39,13 +46,18 @@ def quantize(
     model does, in float.  ``inplace`` spends the given model instead of copying it.  A model that
     Brevitas has quantized keeps its formats and scales (see `adopt_brevitas`).
 
+    The work is done on ``device``, whose memory holds both networks, the calibration data and the
+    activations around one block; the result comes back on the CPU.  ``autocast`` lets learned
+    methods run layers in bfloat16; rounding, losses and everything exact stay float32.
+
     Raises `InputError` for NaN weights, empty or unfitting data; `UnsupportedError` for layers
     that cannot be quantized; `SpecError` for a recipe that does not fit the model.
     """
     batches = calibration_batches(calib)
     if is_brevitas_quantized(model):
         return adopt_brevitas(model, recipe, batches, inplace=inplace)
-    return applied(model, recipe, batches, inplace=inplace).model
+    job = applied(model, recipe, batches, inplace=inplace, device=device, autocast=autocast)
+    return job.model
 
 
 def applied(
@@ -54,6 +66,8 @@ def applied(
     batches: tuple[Tensor, ...],
     *,
     inplace: bool = False,
+    device: str | torch.device = "cpu",
+    autocast: bool = False,
     watch: Callable[[str, Job], None] | None = None,
 ) -> Job:
     """Return the finished job of a float ``model``: what `quantize` returns, and its float twin.
@@ -70,12 +84,16 @@ def applied(
         input_non_negative=non_negative,
         inplace=inplace,
         keep_unfused=any(getattr(step, "needs_unfused", False) for step in steps),
+        device=device,
     )
+    job = replace(job, autocast=autocast)
     for spec, step in zip(recipe.steps, steps, strict=True):
         step.apply(job)
         if watch is not None:
             watch(spec.name, job)
     finish(job.model)
+    job.model.cpu()
+    job.reference.cpu()
     return job
 
 
@@ -122,10 +140,12 @@ def prepare(
     input_non_negative: bool,
     inplace: bool = False,
     keep_unfused: bool = False,
+    device: str | torch.device = "cpu",
 ) -> Job:
     """Return the job before any step: folded float graph and the graph with scale-1 quantizers."""
     check_weights(model)
-    source = (model if inplace else copy.deepcopy(model)).eval().requires_grad_(False)
+    source = (model if inplace else copy.deepcopy(model)).eval().requires_grad_(False).to(device)
+    batches = tuple(batch.to(device) for batch in batches)
     optional_inputs(source)
     run_forward(source, batches[0][:1])
     reference = trace(open_attention(source))

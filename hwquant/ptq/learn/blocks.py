@@ -53,13 +53,28 @@ def blocks(job: Job, how: str) -> tuple[Block, ...]:
         raise SpecError(f"blocks {how!r}, allowed: {', '.join(BLOCKS)}")
     nodes = [n for n in job.model.graph.nodes if n.op not in ("placeholder", "output")]
     sites = {s.node: s for s in job.sites if not isinstance(job.layer(s), MatMul)}
-    if how == "network":
-        return (_block(nodes, sites, tuple(sites)),)
-    if how == "layer":
-        runs = _runs(nodes, [index for index, n in enumerate(nodes) if n.name in sites])
-        return tuple(_block(run, sites, (run[-1].name,)) for run in runs)
     stored = itemwise(job.model, job.batches[0][:1])
-    return tuple(_block(run, sites, _results(run)) for run in _joined(nodes, sites, stored))
+    ends = _ends(nodes, sites, stored)
+    if how == "network":
+        return (_block(nodes, sites, tuple(nodes[end].name for end in ends)),)
+    if how == "layer":
+        return tuple(_block(run, sites, (run[-1].name,)) for run in _runs(nodes, ends))
+    return tuple(_block(run, sites, _results(run, stored)) for run in _joined(nodes, sites, stored))
+
+
+def _ends(nodes: Sequence[fx.Node], sites: dict[str, Site], stored: frozenset[str]) -> list[int]:
+    """Return the position of each layer, or of the first node behind it that can be compared.
+
+    A layer whose result has the batch on another axis is compared where it is turned back, or
+    together with the next layer.
+    """
+    found: list[int] = []
+    for index, node in enumerate(nodes):
+        waiting = not found or any(n.name in sites for n in nodes[found[-1] + 1 : index + 1])
+        started = any(n.name in sites for n in nodes[: index + 1])
+        if started and waiting and node.name in stored and not _is_quantizer(node):
+            found.append(index)
+    return found
 
 
 def _block(run: Sequence[fx.Node], sites: dict[str, Site], compared: tuple[str, ...]) -> Block:
@@ -151,10 +166,11 @@ def _count(run: Sequence[fx.Node], sites: dict[str, Site]) -> int:
     return sum(node.name in sites for node in run)
 
 
-def _results(run: Sequence[fx.Node]) -> tuple[str, ...]:
+def _results(run: Sequence[fx.Node], stored: frozenset[str]) -> tuple[str, ...]:
     """Return the nodes whose values leave ``run``; quantizers are read by the next block."""
     inside = set(run)
-    leaving = [n for n in run if any(user not in inside for user in n.users)]
+    leaving = [n for n in run if n.name in stored]
+    leaving = [n for n in leaving if any(user not in inside for user in n.users)]
     exact = tuple(n.name for n in leaving if not _is_quantizer(n))
     return exact or tuple(n.all_input_nodes[0].name for n in leaving)
 

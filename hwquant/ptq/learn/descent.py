@@ -181,13 +181,14 @@ def _moments(soft: SoftBlock, data: BlockData, layer: Any, own: nn.Module) -> tu
             index = torch.arange(start, min(start + CHUNK, data.items))
             soft.module(*(value[index] for value in data.inputs))
             (target,), x = data.targets(index), inputs.pop()
-            roots = torch.ones(len(index)) if not data.weights else data.weights[0][index].flatten()
-            x = x * roots.sqrt().reshape(-1, *[1] * (x.dim() - 1))
+            share = data.weights[0][index] if data.weights else target.new_ones(len(index))
+            root = share.flatten().sqrt()
+            x = x * root.reshape(-1, *[1] * (x.dim() - 1))
             channel = target.dim() - 1 if isinstance(layer, nn.Linear) else 1
             shape = [1] * target.dim()
             shape[channel] = -1
             wanted = (target - bias.reshape(shape)).double()
-            wanted = wanted * roots.sqrt().double().reshape(-1, *[1] * (target.dim() - 1))
+            wanted = wanted * root.double().reshape(-1, *[1] * (target.dim() - 1))
             rows = wanted.movedim(channel, 0).reshape(len(cross), cross.shape[1], -1)
             sums.add(x)
             cross += torch.bmm(rows, patches(layer, x.float()).double().transpose(1, 2))

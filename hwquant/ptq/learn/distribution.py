@@ -93,7 +93,7 @@ def _move(
     optimizer = torch.optim.Adam(moving, lr=RATE)
     for _ in range(steps):
         optimizer.zero_grad(set_to_none=True)
-        loss = torch.zeros(())
+        loss = torch.zeros((), device=inputs[0].device)
         for value, bn in zip(piece.module(*moving), norms, strict=True):
             flat = value.flatten(2) if value.dim() > 2 else value.unsqueeze(-1)
             loss = loss + (flat.mean(-1) - bn.running_mean).square().mean()

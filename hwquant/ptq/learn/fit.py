@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from hwquant.errors import SpecError
+from hwquant.ptq.learn.resume import Resume
 from hwquant.ptq.learn.soft import SoftBlock
 from hwquant.ptq.learn.walk import BlockData
 
@@ -99,6 +100,15 @@ class _Rates:
         for scheduler in self.schedulers:
             scheduler.step()
 
+    def state(self) -> list[Any]:
+        """Return the state of all optimizers and schedules."""
+        return [part.state_dict() for part in (*self.optimizers, *self.schedulers)]
+
+    def load_state(self, state: list[Any]) -> None:
+        """Bring all optimizers and schedules to a stored state."""
+        for part, stored in zip((*self.optimizers, *self.schedulers), state, strict=True):
+            part.load_state_dict(stored)
+
     def zero(self) -> None:
         """Forget the gradients."""
         for optimizer in self.optimizers:
@@ -111,10 +121,12 @@ def fit(
     terms: Sequence[Term],
     schedule: Schedule,
     advance: Callable[..., None],
+    resume: Resume | None = None,
 ) -> list[float]:
     """Train ``soft`` on ``data`` for ``schedule.iterations``; return the loss of each iteration.
 
     ``advance()`` is called once per iteration.  The seed fixes the items and the dropped elements.
+    With ``resume`` the training goes on where a killed one had stored its state.
     """
     rates = _Rates()
     rounding = [
@@ -136,10 +148,19 @@ def fit(
     for act in soft.acts.values():
         act.drop = schedule.drop
     losses = []
+    device = data.inputs[0].device
     with torch.random.fork_rng(), torch.enable_grad():
         torch.manual_seed(schedule.seed)
         order = torch.empty(0, dtype=torch.long)
-        for iteration in range(schedule.iterations):
+        first = 0
+        stored = resume.training() if resume is not None else None
+        if stored is not None:
+            first, order = stored["iteration"], stored["order"]
+            soft.load_state(stored["soft"])
+            rates.load_state(stored["rates"])
+            torch.set_rng_state(stored["random"])
+            advance(first)
+        for iteration in range(first, schedule.iterations):
             if len(order) < min(schedule.batch, data.items):
                 order = torch.randperm(data.items)
             index, order = order[: schedule.batch], order[schedule.batch :]
@@ -151,20 +172,32 @@ def fit(
                 for q, f in zip(data.inputs, data.float_inputs, strict=True)
             ]
             rates.zero()
+            with torch.autocast(device.type, torch.bfloat16, enabled=soft.job.autocast):
+                outputs = [value.float() for value in soft.module(*inputs)]
             moment = Moment(
                 soft,
                 data,
                 index,
-                soft.module(*inputs),
+                outputs,
                 data.targets(index),
                 progress,
                 _beta(schedule, progress),
             )
-            loss = torch.stack([term(moment) for term in terms]).sum()
+            loss = sum((term(moment) for term in terms), torch.zeros((), device=device))
             loss.backward()  # type: ignore[no-untyped-call]
             rates.step()
             losses.append(float(loss.detach()))
             advance()
+            if resume is not None and resume.due():
+                resume.train(
+                    {
+                        "iteration": iteration + 1,
+                        "order": order,
+                        "soft": soft.state(),
+                        "rates": rates.state(),
+                        "random": torch.get_rng_state(),
+                    }
+                )
     for act in soft.acts.values():
         act.drop = act.float_share = 0.0
     return losses

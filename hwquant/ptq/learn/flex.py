@@ -52,4 +52,4 @@ def _ones_but(weight: Tensor, axis: int) -> Tensor:
     """Return zeros that broadcast against ``weight``, one per index of ``axis``."""
     shape = [1] * weight.dim()
     shape[axis] = weight.shape[axis]
-    return torch.zeros(shape)
+    return torch.zeros(shape, device=weight.device)

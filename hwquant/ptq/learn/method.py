@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from hwquant.progress import note, track
@@ -11,6 +12,7 @@ from hwquant.ptq.job import Job
 from hwquant.ptq.learn.blocks import blocks
 from hwquant.ptq.learn.descent import polish
 from hwquant.ptq.learn.fit import Schedule, Term, fit
+from hwquant.ptq.learn.resume import Resume
 from hwquant.ptq.learn.rounding import Rounding
 from hwquant.ptq.learn.soft import SoftBlock
 from hwquant.ptq.learn.terms import reconstruction_error
@@ -39,16 +41,23 @@ def learn(
     with a larger squared error than rounding to nearest has stays as it was.
     """
     parts = blocks(job, how)
+    resume = Resume(job, name)
     with track(name, len(parts) * schedule.iterations) as advance:
         for data in walk(job, parts, rest=rest):
+            if resume.restore(data.block):
+                advance(schedule.iterations, detail=data.block.name)
+                continue
             if prepare is not None:
                 data = prepare(job, data)  # noqa: PLW2901 (the block's data from here on)
             start = reconstruction_error(data)
             soft = SoftBlock(job, data, rounding, learn_acts=learn_acts, learn_bias=learn_bias)
-            fit(soft, data, terms, schedule, lambda d=data.block.name: advance(detail=d))
+            shown = partial(advance, detail=data.block.name)
+            fit(soft, data, terms, schedule, shown, resume)
             soft.fix()
             polish(soft, data)
             if reconstruction_error(data) <= start:
                 soft.harden()
             else:
                 note(f"{name}: {data.block.name} came out worse than it was and stays")
+            resume.finished(data.block)
+    resume.end()

@@ -40,7 +40,9 @@ class PowerCodes(Rounding):
             )
         a = float(self.fmt.exponent)
         self.largest = len(self.fmt.integers) // 2
-        nearest = torch.searchsorted(values_of(self.fmt), quantize_unit(self.unit, self.fmt))
+        nearest = torch.searchsorted(
+            values_of(self.fmt).to(self.unit.device), quantize_unit(self.unit, self.fmt)
+        )
         code = (nearest - self.largest).float()  # the rank counted from zero is q
         v = self.unit.sign() * self.unit.abs().pow(a)
         self.v = nn.Parameter(torch.minimum(torch.maximum(v, code - 0.49), code + 0.49))
@@ -63,7 +65,7 @@ class PowerCodes(Rounding):
 
     def hard(self) -> Tensor:
         """Return the weights at the values of `final_format`."""
-        values = values_of(self.final_format())
+        values = values_of(self.final_format()).to(self.unit.device)
         return values[(self.codes() + self.largest).long()] * self.scale
 
     def final_format(self) -> Format:

@@ -50,7 +50,7 @@ def attention(
         output = runner.run(items[start : start + CHUNK])
         logits: Tensor = output[0] if isinstance(output, tuple | list) else output
         layers = [runner.found[name] for name in names]
-        sums = [torch.zeros(()) for _ in names]
+        sums = [torch.zeros((), device=items.device) for _ in names]
         for _ in range(draws):
             signs = torch.randint(0, 2, logits.shape, generator=generator).to(logits) * 2 - 1
             gradients = torch.autograd.grad(
@@ -75,7 +75,7 @@ def attentive(job: Job, data: BlockData, *, draws: int, seed: int) -> BlockData:
         for row, target in zip(found, targets, strict=True)
     )
     share = dict(zip(names, found.mean(1).tolist(), strict=True))
-    importance = {site.path: share[site.node] for site in data.block.sites}
+    importance = {site.path: share.get(site.node, 1.0) for site in data.block.sites}
     return replace(data, weights=weights, importance=importance)
 
 

@@ -76,6 +76,7 @@ class SoftAct(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x`` quantized, softened as set."""
+        x = x.float()  # under autocast the layers before hand over bfloat16
         scale = self.scale()
         y = quantize_unit(x / scale, self.fmt) * scale
         if self.drop:
@@ -115,6 +116,14 @@ class SoftBlock:
             if path.startswith(f"{ACT_PREFIX}."):
                 self.acts[path] = SoftAct(job.act(path), learned=learn_acts)
                 self.module.set_submodule(path, self.acts[path])
+
+    def state(self) -> dict[str, Any]:
+        """Return what training changes."""
+        return self.module.state_dict()
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Bring what training changes to a stored state."""
+        self.module.load_state_dict(state)
 
     def fix(self) -> None:
         """End the training: from here on the layers use their weights on the grid."""

@@ -65,7 +65,7 @@ class GridPenalty:
         """Return the loss."""
         beta = moment.beta
         if beta is None or not moment.soft.roundings:
-            return torch.zeros(())
+            return torch.zeros((), device=moment.outputs[0].device)
         importance = moment.data.importance or {}
         parts = [
             importance.get(path, 1.0) * rounding.penalty(beta)
