@@ -21,11 +21,14 @@ from hwquant.nn.quantizers import Quantizer, act_quantizer, weight_quantizer
 from hwquant.ptq import Recipe
 from hwquant.ptq.learn.blocks import block_key, blocks
 from hwquant.ptq.learn.descent import improve
+from hwquant.ptq.learn.distribution import corrected
 from hwquant.ptq.learn.flex import Divided
 from hwquant.ptq.learn.grid import neighbours, values_of
 from hwquant.ptq.learn.piece import cut, itemwise
 from hwquant.ptq.learn.power import PowerCodes
+from hwquant.ptq.learn.prediction import fisher_weights
 from hwquant.ptq.learn.rounding import UpOrDown
+from hwquant.ptq.learn.sample_attention import attention
 from hwquant.ptq.learn.shift import Shifted
 from hwquant.ptq.learn.walk import run_piece, walk
 from hwquant.ptq.quantize import prepare, quantize
@@ -346,3 +349,59 @@ def test_schedules_are_checked(net, images):
     for option in ("iterations=0", "batch=0", "lr=-1"):
         with pytest.raises(SpecError, match="allowed"):
             quantize(net, Recipe("int4", "int8", steps=["calibrate", f"adaround:{option}"]), images)
+
+
+# Data that a method prepares for a block.
+
+
+def test_distribution_correction_brings_inputs_to_the_statistics(net, images):
+    skewed = images * 1.7 + 0.4
+    recipe = Recipe(steps=["calibrate"])
+    job = prepare(net, recipe, (skewed,), input_non_negative=False, keep_unfused=True)
+
+    def distance(data, norms, source):
+        piece = cut(job.unfused, set(data.block.nodes) | {source}, (source,), {data.float_names[0]})
+        value = run_piece(piece, data.float_inputs)[0].flatten(2)
+        return float((value.mean(-1) - norms.running_mean).square().mean())
+
+    changed = 0
+    for data in walk(job, blocks(job, "block")):
+        moved = corrected(job, data, steps=80, weight=1.0)
+        if data.block.name == "first.0":
+            norm, source = job.unfused.get_submodule("first.1"), "first_0"
+            assert distance(moved, norm, source) < distance(data, norm, source)
+            again = run_piece(data.float_piece, moved.float_inputs)
+            assert torch.equal(moved.stored_targets[0], again[0])
+            changed += 1
+        elif data.block.name == "head":  # no batch norm there: nothing to correct
+            assert moved is data
+    assert changed == 1
+
+
+def test_attention_is_the_squared_jacobian(net, images):
+    """Against the exact Jacobian of a linear head: E_v (J^T v)^2 is the sum over logits."""
+    job = job_of(net, images, steps=["calibrate"])
+    found = attention(job.reference, images[:8], ("head",), draws=200, seed=0)
+    np.testing.assert_allclose(found.numpy(), 1.0)  # the head's output is the prediction
+    stem = attention(job.reference, images[:8], ("stem", "head"), draws=400, seed=0)[0]
+    exact = []
+    for image in images[:8]:
+        inside = job.reference.get_submodule("stem")(image.unsqueeze(0)).detach()
+
+        def rest(value):
+            whole = {n.name for n in job.reference.graph.nodes} - {"stem"}
+            piece = cut(job.reference, whole, ("head",), {"stem"})
+            return piece.module(value)[0][0]
+
+        jacobian = torch.autograd.functional.jacobian(rest, inside)[:, 0]
+        exact.append(float(jacobian.square().sum(0).mean((1, 2)).amax()))
+    np.testing.assert_allclose(stem.numpy(), exact, rtol=0.35)
+
+
+def test_fisher_weights_are_even_where_nothing_matters(net, images):
+    job = job_of(net, images, steps=["calibrate"])
+    for data in walk(job, blocks(job, "block"), rest="float"):
+        weights = fisher_weights(job, data).weights
+        assert all(w.shape == t.shape for w, t in zip(weights, data.stored_targets, strict=True))
+        assert all(abs(float(w.mean()) - 1) < 1e-4 for w in weights)
+        assert all(float(w.min()) >= 0.5 for w in weights)
