@@ -168,6 +168,22 @@ class BlockQuantizer(Quantizer):
         unit = self.join(exact.float().expand_as(parts), x)
         return _Straight.apply(x, quantized), unit  # type: ignore[no-untyped-call]
 
+    def scale_of(self, x: Tensor) -> Tensor:
+        """Return the scale of each element of ``x`` under the scales of its blocks."""
+        return self.with_scale(x)[1]
+
+    def settled(self, found: Tensor, nearest: Tensor) -> Tensor:
+        """Return ``found`` where its own block scales give it back, else ``nearest``, per block.
+
+        ``found`` holds values under the scales of ``nearest``.  Under powers of two a finer scale
+        still has every value of the coarser one; an E4M3 scale that follows a smaller largest
+        element has not.
+        """
+        kept = torch.isclose(self(found), found, rtol=1e-4, atol=0.0)
+        whole = self.split((~kept).float()).amax(-1, keepdim=True) == 0
+        mask = self.join(whole.expand_as(self.split(found)), found)
+        return torch.where(mask, found, nearest)
+
     def forward(self, x: Tensor) -> Tensor:
         """Return the numbers nearest to ``x`` under the scales of its blocks, same shape."""
         return self.with_scale(x)[0]

@@ -101,6 +101,10 @@ class Quantizer(nn.Module):
         """Return the quantized ``x`` and the scale, which broadcasts against it."""
         return self(x), self.scale
 
+    def scale_of(self, x: Tensor) -> Tensor:
+        """Return the scale of each element of ``x``, in its shape."""
+        return self.scale.expand_as(x)
+
     def codes(self, x: Tensor) -> NDArray[np.uint8]:
         """Return the code word of each element of ``x``; raises `InputError` on NaN."""
         unit = (x.detach() / self.scale).cpu().numpy()

@@ -66,16 +66,21 @@ def gptq(
 ) -> Tensor:
     """Return ``rows`` rounded to ``scale`` times values of ``fmt`` so that little output is lost.
 
-    ``rows`` is (groups, outputs, columns), ``scale`` (groups, outputs, 1), ``hessian`` (groups,
-    columns, columns).  The errors of ``block`` columns reach the later ones in one product.
+    ``rows`` is (groups, outputs, columns), ``scale`` (groups, outputs, 1) or one for each weight,
+    ``hessian`` (groups, columns, columns).  The errors of ``block`` columns reach the later ones in
+    one product.
     ``act_order`` takes the columns with the largest inputs first.
     """
     groups, columns = len(rows), rows.shape[2]
+    steps = None
+    if scale.shape[2] > 1:  # errors are passed on in the weights' own units
+        steps, scale = scale.transpose(1, 2).contiguous(), torch.ones_like(scale[:, :, :1])
     w = (rows / scale).transpose(1, 2).contiguous()  # a column is one piece of memory
     if act_order:
         order = torch.argsort(hessian.diagonal(dim1=1, dim2=2), descending=True, stable=True)
         hessian = _taken(_taken(hessian, order).transpose(1, 2), order)
         w = _taken(w, order)
+        steps = steps if steps is None else _taken(steps, order)
     factor = feedback(hessian, damp, name).float().transpose(1, 2).contiguous()
     nearest = Nearest(fmt, rows.device)
     error = torch.empty_like(w)
@@ -85,7 +90,7 @@ def gptq(
         wanted = w[:, start:stop]
         if start:
             wanted = torch.baddbmm(wanted, factor[:, start:stop, :start], error[:, :start])
-        if groups == 1:
+        if groups == 1 and steps is None:
             _flat(wanted[0], w[0], factor[0], error[0], found[0], start, nearest)
             continue
         for k in range(start, stop):
@@ -93,7 +98,8 @@ def gptq(
             if k > start:
                 passed = torch.bmm(factor[:, k : k + 1, start:k], error[:, start:k])
                 target = target + passed[:, 0]
-            found[:, k] = nearest(target)
+            step = 1.0 if steps is None else steps[:, k]
+            found[:, k] = nearest(target / step) * step
             torch.sub(w[:, k], found[:, k], out=error[:, k])
     if act_order:
         found = torch.empty_like(found).scatter_(1, _wide(order, found), found)

@@ -24,6 +24,7 @@ __all__ = ["ACT_PREFIX", "Site", "insert_quantizers", "open_matmuls"]
 ACT_PREFIX: Final = "act_quant"
 BLOCK_STEPS: Final = (  # what block-scaled formats can take
     *("calibrate", "bias_correction", "equalize", "smoothquant", "magr", "bn_reestimation"),
+    *("gptq", "gpfq", "qronos", "adaround", "brecq", "qdrop", "flexround", "pd_quant", "eptq"),
 )
 POOLS: Final = (nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d)
 POOL_FUNCTIONS: Final[tuple[Any, ...]] = (

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from hwquant.nn.block_quantizer import BlockQuantizer
 from hwquant.nn.kernel import quantize_unit
 from hwquant.nn.layers import MatMul
 from hwquant.nn.quantizers import weight_quantizer
@@ -142,12 +143,13 @@ def round_mismatched(
             quantizer = weight_quantizer(layer)
             weight = layer.weight.detach()
             rows = to_rows(layer, weight)
-            scale = to_rows(layer, quantizer.scale.expand_as(weight))
+            scale = to_rows(layer, quantizer.scale_of(weight))
             h, g = moments.matrices(site.path)
 
             def nearest(values: Tensor, columns: Any) -> Tensor:
                 step = scale[:, :, columns]
-                return quantize_unit(values.float() / step, quantizer.fmt) * step
+                unit = values.float() / torch.where(step == 0, 1.0, step)
+                return quantize_unit(unit, quantizer.fmt) * step
 
             start = nearest(rows, slice(None))
             found = method(rows, h, g, nearest)
@@ -156,7 +158,10 @@ def round_mismatched(
             # Written so that a NaN counts as lost.
             kept = relative_error(rows, found, h, g) <= relative_error(rows, start, h, g)
             found = torch.where(kept.unsqueeze(2), found, start)
-            layer.weight.copy_(from_rows(layer, found))
+            weights = from_rows(layer, found)
+            if isinstance(quantizer, BlockQuantizer):
+                weights = quantizer.settled(weights, quantizer(weight))
+            layer.weight.copy_(weights)
             advance(detail=site.path)
 
         visit_pairs(job, handle)

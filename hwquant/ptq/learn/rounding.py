@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from hwquant.formats import Format
+from hwquant.nn.block_quantizer import BlockQuantizer
 from hwquant.nn.kernel import quantize_unit
 from hwquant.nn.quantizers import weight_quantizer
 from hwquant.ptq.learn.grid import neighbours
@@ -35,8 +36,12 @@ class Rounding(nn.Module):
         super().__init__()
         quantizer = weight_quantizer(layer)
         self.fmt = quantizer.fmt
-        self.register_buffer("scale", quantizer.scale.detach().clone())
-        self.register_buffer("unit", layer.weight.detach() / quantizer.scale)
+        weight: Tensor = layer.weight.detach()
+        blocks = isinstance(quantizer, BlockQuantizer)
+        scale = quantizer.scale_of(weight) if blocks else quantizer.scale
+        self.register_buffer("scale", scale.detach().clone())
+        # A block of zeros may have the scale 0 (NVFP4): its elements are 0 under any scale.
+        self.register_buffer("unit", weight / torch.where(scale == 0, 1.0, scale))
 
     @abstractmethod
     def forward(self) -> Tensor:

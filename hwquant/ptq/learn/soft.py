@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hwquant.nn.block_quantizer import BlockQuantizer
 from hwquant.nn.kernel import quantize_unit
 from hwquant.nn.quantizers import Quantizer, act_quantizer, weight_quantizer
 from hwquant.ptq.insert import ACT_PREFIX
@@ -53,6 +54,9 @@ class SoftAct(nn.Module):
         self.fmt = quantizer.fmt
         self.scale_kind = quantizer.scale_kind
         self.register_buffer("start", quantizer.scale.detach().clone())
+        # Block scales follow the data at hand: there is nothing to learn.
+        self.blocks = quantizer if isinstance(quantizer, BlockQuantizer) else None
+        learned = learned and self.blocks is None
         self.log2_factor = nn.Parameter(torch.zeros_like(quantizer.scale), learned)
         self.drop = 0.0
         self.float_share = 0.0
@@ -78,7 +82,7 @@ class SoftAct(nn.Module):
         """Return ``x`` quantized, softened as set."""
         x = x.float()  # under autocast the layers before hand over bfloat16
         scale = self.scale()
-        y = quantize_unit(x / scale, self.fmt) * scale
+        y = self.blocks(x) if self.blocks else quantize_unit(x / scale, self.fmt) * scale
         if self.drop:
             y = torch.where(torch.rand_like(x) < self.drop, x, y)
         if self.float_share:
@@ -135,9 +139,14 @@ class SoftBlock:
         for path, rounding in self.roundings.items():
             set_weight_format(self.job.model, path, rounding.final_format())
             layer: Any = self.job.model.get_submodule(path)
-            weight_quantizer(layer).set_scale(rounding.final_scale())
+            quantizer = weight_quantizer(layer)
+            found: Any = self.layers[path].fixed
+            if isinstance(quantizer, BlockQuantizer):
+                found = quantizer.settled(found, quantizer(layer.weight.detach()))
+            else:
+                quantizer.set_scale(rounding.final_scale())
             with torch.no_grad():
-                layer.weight.copy_(self.layers[path].fixed)
+                layer.weight.copy_(found)
                 layer.bias.copy_(self.layers[path].bias)
         for path, act in self.acts.items():
             if act.learned:

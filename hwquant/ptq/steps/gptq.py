@@ -49,6 +49,7 @@ class Step:
         """Round the weights of every layer, in execution order, in one pass over the data."""
         import torch
 
+        from hwquant.nn.block_quantizer import BlockQuantizer
         from hwquant.nn.kernel import quantize_unit
         from hwquant.nn.layers import MatMul
         from hwquant.nn.quantizers import weight_quantizer
@@ -65,7 +66,11 @@ class Step:
                 quantizer = weight_quantizer(layer)
                 weight = layer.weight.detach()
                 rows = to_rows(layer, weight)
-                scale = to_rows(layer, quantizer.scale.expand_as(weight))[:, :, :1]
+                scale = to_rows(layer, quantizer.scale_of(weight))
+                blocks = quantizer if isinstance(quantizer, BlockQuantizer) else None
+                if blocks is None:  # one scale a row
+                    scale = scale[:, :, :1]
+                scale = torch.where(scale == 0, 1.0, scale)
                 h = hessian.matrix(site.path)
                 nearest = quantize_unit(rows / scale, quantizer.fmt) * scale
                 found = gptq(
@@ -81,8 +86,12 @@ class Step:
                 # Written so that a NaN counts as lost.
                 kept = weighted_error(rows - found, h) <= weighted_error(rows - nearest, h)
                 found = torch.where(kept.unsqueeze(2), found, nearest)
-                found = descend(rows, found, h, scale, quantizer.fmt, self.sweeps)
-                layer.weight.copy_(from_rows(layer, found))
+                if blocks is None:
+                    found = descend(rows, found, h, scale, quantizer.fmt, self.sweeps)
+                weights = from_rows(layer, found)
+                if blocks is not None:
+                    weights = blocks.settled(weights, blocks(weight))
+                layer.weight.copy_(weights)
                 advance(detail=site.path)
 
             visit_inputs(job, handle)
