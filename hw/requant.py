@@ -114,7 +114,7 @@ def _sum(spec: RoundPack) -> dict[str, Parameter]:
         bias = [b + (1 << s - 1) for b, s in zip(bias, shifts, strict=True)]
     low, high = min(bias), max(bias)
     needed = signed_bits((rails.min_int << frac) + low, (rails.max_int << frac) + high)
-    bias_bits = signed_bits(low, high)
+    bias_bits = signed_bits(-high, -low)  # the table holds what is subtracted
     whole = max(needed, bias_bits, spec.acc_bits + frac, min(shifts) + 1)
     short = max(bias_bits, max(shifts) + _live_bits(spec.fmt) + 1)
     split = spec.acc_bits + frac >= short + _WORTH_SPLITTING
@@ -124,7 +124,7 @@ def _sum(spec: RoundPack) -> dict[str, Parameter]:
         "Split": int(split),
         "Channels": spec.channels,
         "BiasBits": bias_bits,
-        "Bias": _table(bias, bias_bits),
+        "Minus": _table((-b for b in bias), bias_bits),
         "Shift": min(shifts),
     }
 

@@ -13,7 +13,7 @@ from fractions import Fraction
 
 import pytest
 
-from costmodel.requant import BIAS_BITS, reference, reference_table
+from costmodel.requant import BIAS_BITS, WIDE_BIAS_BITS, reference, reference_table
 from hw.library import source_text
 from hw.requant import (
     RequantBundle,
@@ -344,8 +344,10 @@ def test_the_reference_requantizers_meet_their_targets():
     """LUT6 sites: 24-bit accumulator, 64 channel biases in LUTs, one shift."""
     targets = {"e2m1": 73, "e3m2": 84, "e4m3": 104, "int4": 48, "int8": 49}
     assert BIAS_BITS == 12
-    found = {row["format"]: row["lut_sites"] for row in reference_table(list(targets))}
-    assert all(found[name] <= target for name, target in targets.items()), found
+    for bits in (BIAS_BITS, WIDE_BIAS_BITS):
+        table = reference_table(list(targets), bias_bits=bits)
+        found = {row["format"]: row["lut_sites"] for row in table}
+        assert all(found[name] <= target for name, target in targets.items()), (bits, found)
     assert reference("e2m1").channels == 64
 
 

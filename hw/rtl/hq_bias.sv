@@ -1,33 +1,42 @@
 // SPDX-License-Identifier: Apache-2.0
 /// Add a bias to an accumulator, in no more bits than what follows can tell apart:
 ///
-///   over_o = 0:  sum_o = acc_i + bias_i
-///   over_o = 1:  acc_i + bias_i does not fit SumBits, and has the sign of sum_o
+///   over_o = 0:  {sum_o, low bits} = acc_i - minus_i, tie_o: all Drop low bits are 0
+///   over_o = 1:  acc_i - minus_i does not fit SumBits, and has the sign of sum_o
+///
+/// The bias comes negated: then the low bits are 0 where those of both operands are equal, which
+/// is what makes a carry run through a subtractor.  Of the Drop low bits only the carry and that
+/// are wanted, so two of them share a position of the chain.
 ///
 /// Without Split, SumBits holds every sum and over_o is 0.  With Split the K = SumBits - 1 low bits
 /// are added, and the high part T of the accumulator only ever changes by d = -1, 0 or 1, so its
 /// adder shrinks to a test: the sum fits when T + d is 0 or -1.  That takes T's lowest bit and
 /// whether its other bits are all equal.
 ///
-/// Latency 1, initiation interval 1.  Exact.  Equals Python's `+`, clamped to SumBits where over_o.
+/// Latency 1, initiation interval 1.  Exact.  Equals Python's `-`, clamped to SumBits where over_o.
 `default_nettype none
 
 module hq_bias #(
   parameter int unsigned AccBits = 24,  // width of acc_i, two's complement
-  parameter int unsigned BiasBits = 12,  // width of bias_i, two's complement
-  parameter int unsigned SumBits = 25,  // width of sum_o, two's complement
+  parameter int unsigned BiasBits = 12,  // width of minus_i, two's complement
+  parameter int unsigned SumBits = 25,  // width of the difference, two's complement
+  parameter int unsigned Drop = 0,  // low bits that are not in sum_o
   parameter bit Split = 1'b0  // SumBits does not hold every sum
 ) (
   input  logic clk_i,
   input  logic en_i,
   input  logic [AccBits-1:0] acc_i,
-  input  logic [BiasBits-1:0] bias_i,
-  output logic [SumBits-1:0] sum_o,
+  input  logic [BiasBits-1:0] minus_i,
+  output logic [SumBits-Drop-1:0] sum_o,
+  output logic tie_o,
   output logic over_o
 );
 
   if (SumBits < BiasBits) begin : gen_bad_bias
     $error("hq_bias: SumBits must be BiasBits or more");
+  end
+  if (Drop >= SumBits) begin : gen_bad_drop
+    $error("hq_bias: Drop must be 0..SumBits-1");
   end
   if (Split && AccBits < SumBits + 1) begin : gen_bad_split
     $error("hq_bias: Split must be 0 unless AccBits is SumBits+1 or more");
@@ -36,25 +45,49 @@ module hq_bias #(
     $error("hq_bias: SumBits must be AccBits or more without Split");
   end
 
+  localparam int unsigned Pairs = (Drop + 1) / 2;  // positions for the low bits
+  localparam int unsigned KeptBits = SumBits - Drop;
+
   logic [SumBits-1:0] left;
   logic [SumBits-1:0] right;
-  logic [SumBits-1:0] sum_d;
-  logic [SumBits-1:0] sum_q;
+  logic [Pairs+KeptBits-1:0] chain_left;
+  logic [Pairs+KeptBits-1:0] chain_right;
+  logic [Pairs+KeptBits-1:0] chain_d;
+  logic [Pairs:0] equal;  // so far from below
+  logic [KeptBits-1:0] sum_q;
 
-  assign right = SumBits'($signed(bias_i));
+  assign right = SumBits'($signed(minus_i));
+  assign chain_left[Pairs+:KeptBits] = left[SumBits-1:Drop];
+  assign chain_right[Pairs+:KeptBits] = right[SumBits-1:Drop];
+  assign equal[0] = 1'b1;
 
-  hq_add #(
-    .Width(SumBits),
-    .HasCarry(1'b0)
-  ) u_add (
-    .a_i(left),
-    .b_i(right),
-    .carry_i(1'b0),
-    .sum_o(sum_d)
-  );
+  for (genvar k = 0; k < Pairs; k++) begin : gen_pair
+    localparam int unsigned Bits = 2 * k + 1 < Drop ? 2 : 1;
+    logic [Bits-1:0] a;
+    logic [Bits-1:0] b;
+    logic same;
+
+    // A borrow passes where they are equal, else it depends on which is larger.
+    assign a = left[2*k+:Bits];
+    assign b = right[2*k+:Bits];
+    assign same = a == b;
+    assign chain_left[k] = a > b;
+    assign chain_right[k] = a < b;
+    assign equal[k+1] = equal[k] & same;
+  end
+
+  assign chain_d = chain_left - chain_right;
+
+  if (Pairs > 0) begin : gen_unused
+    logic unused_low;
+    assign unused_low = ^chain_d[Pairs-1:0];
+  end
 
   always_ff @(posedge clk_i) begin
-    if (en_i) sum_q <= sum_d;
+    if (en_i) begin
+      sum_q <= chain_d[Pairs+:KeptBits];
+      tie_o <= equal[Pairs];
+    end
   end
 
   if (!Split) begin : gen_whole
@@ -62,7 +95,7 @@ module hq_bias #(
     assign sum_o = sum_q;
     assign over_o = 1'b0;
   end else begin : gen_split
-    logic down_q;  // the bias is negative: d is 0 or -1, else 0 or 1
+    logic down_q;  // minus_i is not negative: d is 0 or -1, else 0 or 1
     logic moved;  // d is not 0
     logic low_q;  // T's lowest bit
     logic sign_q;
@@ -70,11 +103,11 @@ module hq_bias #(
     logic neg;
 
     assign left = {1'b0, acc_i[SumBits-2:0]};
-    assign moved = sum_q[SumBits-1];  // carry ^ sign of the bias
+    assign moved = sum_q[KeptBits-1];
 
     always_ff @(posedge clk_i) begin
       if (en_i) begin
-        down_q <= bias_i[BiasBits-1];
+        down_q <= ~minus_i[BiasBits-1];
         low_q <= acc_i[SumBits-1];
         sign_q <= acc_i[AccBits-1];
         plain_q <= acc_i[AccBits-1:SumBits] == {AccBits - SumBits{acc_i[AccBits-1]}};
@@ -95,7 +128,11 @@ module hq_bias #(
       end
     end
 
-    assign sum_o = {neg, sum_q[SumBits-2:0]};
+    if (KeptBits > 1) begin : gen_body
+      assign sum_o = {neg, sum_q[KeptBits-2:0]};
+    end else begin : gen_sign
+      assign sum_o = neg;
+    end
   end
 
 endmodule

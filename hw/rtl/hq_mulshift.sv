@@ -19,8 +19,8 @@ module hq_mulshift #(
   parameter int unsigned Frac = 0,  // zero bits below the product
   parameter int unsigned SumBits = 41,  // width of product plus bias
   parameter bit Split = 1'b0,  // SumBits does not hold every sum, see hq_bias
-  parameter int unsigned BiasBits = 24,  // width of a bias, two's complement
-  parameter bit [Channels*BiasBits-1:0] Bias = '0,  // channel 0 in the low bits
+  parameter int unsigned BiasBits = 24,  // width of a negated bias, two's complement
+  parameter bit [Channels*BiasBits-1:0] Minus = '0,  // channel 0 in the low bits
   parameter int unsigned Shift = 16,  // 1 or more
   parameter bit Float = 1'b0,  // output is a minifloat, else an integer
   parameter bit Signed = 1'b1,  // output has a sign
@@ -98,7 +98,7 @@ module hq_mulshift #(
     .Split(Split),
     .Channels(Channels),
     .BiasBits(BiasBits),
-    .Bias(Bias),
+    .Minus(Minus),
     .Shift(Shift),
     .Float(Float),
     .Signed(Signed),

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /// Requantize under power-of-two scales: normalise, round, pack.
 ///
-///   code_o = RNE((acc_i * 2**Frac + bias[chan_i]) / 2**(Shift + shift[chan_i]))
+///   code_o = RNE((acc_i * 2**Frac - minus[chan_i]) / 2**(Shift + shift[chan_i]))
 ///
 /// in units of the output format's step: nearest, ties to the even code (with no mantissa: away
 /// from zero, but to 0 next to 0), saturating, -0 never emitted.  Frac is 0 unless a shift below
-/// one is wanted.  For integer formats Bias must already hold half of the divisor, which leaves
-/// only ties to be set right.  SumBits must hold every sum, or (Split) more than every number that
-/// does not saturate.  hw.requant chooses all of these.
+/// one is wanted.  The table holds the negated biases (see hq_bias); for integer formats half of
+/// the divisor is already in them, which leaves only ties to be set right.  SumBits must hold every
+/// sum, or (Split) more than every number that does not saturate.  hw.requant chooses all of these.
 ///
 /// en_i = 0 freezes everything; rst_i acts even then.
 ///
@@ -21,8 +21,8 @@ module hq_round #(
   parameter int unsigned SumBits = 25,  // width of accumulator plus bias
   parameter bit Split = 1'b0,  // SumBits does not hold every sum, see hq_bias
   parameter int unsigned Channels = 4,  // rows of the tables
-  parameter int unsigned BiasBits = 12,  // width of a bias, two's complement
-  parameter bit [Channels*BiasBits-1:0] Bias = '0,  // channel 0 in the low bits
+  parameter int unsigned BiasBits = 12,  // width of a negated bias, two's complement
+  parameter bit [Channels*BiasBits-1:0] Minus = '0,  // channel 0 in the low bits
   parameter int unsigned Shift = 8,  // shift of every channel, 1 or more
   parameter int unsigned ShiftBits = 0,  // width of a channel's own shift, 0 for none
   parameter bit [Channels*(ShiftBits > 0 ? ShiftBits : 1)-1:0] ChannelShift = '0,
@@ -61,11 +61,11 @@ module hq_round #(
 
   logic [Latency-1:0] valid_q;
   logic [AccBits-1:0] acc_q;
-  logic [BiasBits-1:0] bias_q;
+  logic [BiasBits-1:0] minus_q;
   logic [AccBits+Frac-1:0] left;
-  logic [SumBits-1:0] sum_q;
   logic over_q;
   logic [KeptBits-1:0] kept;
+  logic tie;
   logic kept_sticky;
   logic [KeptBits-1:0] scaled;
   logic sticky;
@@ -89,12 +89,12 @@ module hq_round #(
   hq_rom #(
     .Depth(Channels),
     .Width(BiasBits),
-    .Words(Bias)
+    .Words(Minus)
   ) u_bias (
     .clk_i(clk_i),
     .en_i(en_i),
     .addr_i(chan_i),
-    .data_o(bias_q)
+    .data_o(minus_q)
   );
 
   assign left = (AccBits + Frac)'($signed(acc_q)) << Frac;
@@ -103,23 +103,19 @@ module hq_round #(
     .AccBits(AccBits + Frac),
     .BiasBits(BiasBits),
     .SumBits(SumBits),
+    .Drop(Drop),
     .Split(Split)
   ) u_sum (
     .clk_i(clk_i),
     .en_i(en_i),
     .acc_i(left),
-    .bias_i(bias_q),
-    .sum_o(sum_q),
+    .minus_i(minus_q),
+    .sum_o(kept),
+    .tie_o(tie),
     .over_o(over_q)
   );
 
-  assign kept = sum_q[SumBits-1:Drop];
-
-  if (Drop > 0) begin : gen_drop
-    assign kept_sticky = |sum_q[Drop-1:0];
-  end else begin : gen_keep
-    assign kept_sticky = 1'b0;
-  end
+  assign kept_sticky = ~tie;
 
   if (ShiftBits > 0) begin : gen_own_shift
     logic [OwnBits-1:0] own_q;
