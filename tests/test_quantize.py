@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.utils.data import DataLoader, TensorDataset
 
 import hwquant
 from hwquant import Recipe, codec_np, quantize
@@ -27,6 +28,7 @@ from hwquant.nn.layers import MatMul, accumulator_unit, bias_integers
 from hwquant.nn.quantizers import weight_quantizer
 from hwquant.ptq.fold import fold_batch_norms
 from hwquant.ptq.trace import propagate_shapes, trace
+from hwquant.zoo.resolve import resolve_data
 
 PAIRS = [("int4", "int8"), ("e2m1", "e2m1"), ("int8", "uint8"), ("e3m0", "ue2m2"), ("e0m3", "e2m3")]
 
@@ -407,6 +409,18 @@ def test_batches_or_one_tensor_give_the_same_scales(residual):
     one, many = quantize(model, recipe, x), quantize(model, recipe, x.split(7))
     for (name, a), (_, b) in zip(quantized_layers(one), quantized_layers(many), strict=True):
         assert act_quantizers(one, a)[0].scale == act_quantizers(many, b)[0].scale, name
+
+
+def test_a_loader_or_the_name_of_a_set_calibrates():
+    data = resolve_data("digits")
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).eval()
+    pairs = TensorDataset(data.x_calib, torch.zeros(len(data.x_calib)))
+    recipe = Recipe("int4", "int8")
+    expected = quantize(net, recipe, data.x_calib).state_dict()
+    for calib in ("digits", DataLoader(pairs, batch_size=len(pairs))):
+        found = quantize(net, recipe, calib).state_dict()
+        assert all(torch.equal(value, expected[name]) for name, value in found.items())
 
 
 def test_parse_is_the_one_vocabulary():

@@ -18,11 +18,12 @@ from hwquant.nn.block_quantizer import BlockQuantizer
 from hwquant.nn.from_brevitas import is_brevitas_quantized
 from hwquant.nn.layers import MatMul
 from hwquant.nn.quantizers import act_quantizer, weight_quantizer
+from hwquant.ptq.calibration import calibration_batches
 from hwquant.ptq.hessian import pieces
 from hwquant.ptq.insert import Site
 from hwquant.ptq.job import Job
 from hwquant.ptq.learn.grid import values_of
-from hwquant.ptq.quantize import applied, calibration_batches, finish
+from hwquant.ptq.quantize import applied, finish
 from hwquant.ptq.recipe import Recipe
 from hwquant.ptq.run import Recorder, activation_sources
 

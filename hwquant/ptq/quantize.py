@@ -4,18 +4,18 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
-from hwquant.errors import InputError
 from hwquant.nn.from_brevitas import adopt, is_brevitas_quantized
 from hwquant.nn.layers import MatMul, set_bias_on_grid
 from hwquant.nn.quantizers import act_quantizer
 from hwquant.ptq.attention import open_attention, open_scaled_dot_product
+from hwquant.ptq.calibration import Calibration, calibration_batches
 from hwquant.ptq.concat import split_concatenations
 from hwquant.ptq.fold import fold_batch_norms
 from hwquant.ptq.insert import insert_quantizers, open_matmuls
@@ -24,7 +24,7 @@ from hwquant.ptq.order import check_order
 from hwquant.ptq.recipe import Recipe
 from hwquant.ptq.trace import check_weights, optional_inputs, propagate_shapes, run_forward, trace
 
-__all__ = ["META", "adopt_brevitas", "applied", "calibration_batches", "prepare", "quantize"]
+__all__ = ["META", "adopt_brevitas", "applied", "prepare", "quantize"]
 
 META = "hwquant"  # the key of what we remember in a quantized model's ``meta``
 
@@ -32,7 +32,7 @@ META = "hwquant"  # the key of what we remember in a quantized model's ``meta``
 def quantize(
     model: nn.Module,
     recipe: Recipe,
-    calib: Iterable[Tensor] | Tensor,
+    calib: Calibration,
     *,
     inplace: bool = False,
     device: str | torch.device = "cpu",
@@ -40,8 +40,9 @@ def quantize(
 ) -> fx.GraphModule:
     """Return a quantized copy of ``model`` in evaluation mode; the float model stays as it was.
 
-    ``calib`` is one batch or several, unlabelled, as the model takes them: first axis the batch,
-    float32, or integers where the model takes token ids.  The copy is a graph of Brevitas layers
+    ``calib`` is a tensor, a loader of batches (labels are not read), or the name of a set such as
+    ``"digits"``; a batch is what the model takes, first axis the items: float32, or integers where
+    the model takes token ids.  The copy is a graph of Brevitas layers
     (``weight_quant`` ours), ``QuantIdentity`` in front of every multiply, and whatever else the
     model does, in float.  ``inplace`` spends the given model instead of copying it.  A model that
     Brevitas has quantized keeps its formats and scales (see `adopt_brevitas`).
@@ -167,34 +168,3 @@ def prepare(
         "layers": tuple(site.path for site in sites),
     }
     return Job(reference, model_.eval(), sites, batches, recipe, unfused)
-
-
-def calibration_batches(calib: Iterable[Tensor] | Tensor) -> tuple[Tensor, ...]:
-    """Return the calibration batches, checked."""
-    given: list[Any] = [calib] if isinstance(calib, Tensor) else list(calib)
-    for batch in given:
-        if not isinstance(batch, Tensor):
-            raise InputError(
-                f"calibration data holds a {type(batch).__name__}, allowed tensors; a loader of "
-                "(input, label) pairs needs [x for x, _ in loader]"
-            )
-        if batch.is_complex() or batch.dtype is torch.bool:
-            raise InputError(f"calibration data is {batch.dtype}, allowed numbers (or token ids)")
-        if batch.dim() < 2 or 0 in batch.shape[1:]:
-            raise InputError(
-                f"a calibration batch has shape {tuple(batch.shape)}, allowed (batch, ...)"
-            )
-        if not bool(torch.isfinite(batch).all()):
-            raise InputError("calibration data holds NaN or infinity, allowed finite numbers")
-    # Whole numbers are token ids for an embedding; images come as float32.
-    batches = tuple(
-        batch.detach().float() if batch.is_floating_point() else batch.detach()
-        for batch in given
-        if len(batch)
-    )
-    if not batches:
-        raise InputError("calibration data is empty; give at least one batch of inputs")
-    if len({batch.shape[1:] for batch in batches}) > 1:
-        shapes = sorted({tuple(batch.shape[1:]) for batch in batches})
-        raise InputError(f"calibration batches have unequal shapes {shapes}, allowed one shape")
-    return batches

@@ -20,10 +20,11 @@ from hwquant.errors import InputError, SpecError
 from hwquant.nn.layers import MatMul
 from hwquant.nn.quantizers import weight_quantizer
 from hwquant.progress import track
+from hwquant.ptq.calibration import calibration_batches
 from hwquant.ptq.curvature import DRAWS, float_outputs, label_free, pick, weighted
 from hwquant.ptq.insert import Site
 from hwquant.ptq.job import Job
-from hwquant.ptq.quantize import applied, calibration_batches
+from hwquant.ptq.quantize import applied
 from hwquant.ptq.recipe import Recipe
 from hwquant.ptq.trace import overwrites
 
