@@ -120,6 +120,13 @@ def test_bad_calibration_data(calib, message, images):
         quantize(images[0], Recipe(), calib)
 
 
+@pytest.mark.parametrize("device", ["gpu9", "cuda:99"])
+def test_a_device_that_is_not_there(device, images):
+    model, x = images
+    with pytest.raises(InputError, match=f"device '{device}' cannot be used"):
+        quantize(model, Recipe(), x, device=device)
+
+
 class Overwrites(nn.Module):
     def __init__(self):
         super().__init__()

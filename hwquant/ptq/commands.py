@@ -85,10 +85,16 @@ def recipe_from(*, recipe: str | None, **options: Any) -> Recipe:
     metavar="STEPS",
     help="Diffusion: calibrate on what the float sampler meets in STEPS timesteps.",
 )
+@click.option("--items", type=click.IntRange(1), help="Calibrate on so many items.  [all]")
+@click.option("--device", default="cpu", show_default=True, help="Where to work, such as cuda.")
+@click.option("--autocast", is_flag=True, help="Learned steps run layers in bfloat16.")
 @json_option
 def quantize(
     model: str,
     data: str | None,
+    items: int | None,
+    device: str,
+    autocast: bool,
     trajectory: int | None,
     output: str | None,
     save: str | None,
@@ -120,13 +126,15 @@ def quantize(
         from hwquant.ptq.trajectory import sampled_inputs
 
         calib = sampled_inputs(trained.model, trained.data, steps=trajectory)
+    calib = calib[:items]
+    place: dict[str, Any] = {"device": device, "autocast": autocast}
     start = time.monotonic()
     if plots is None:
-        qmodel, facts = run(trained.model, chosen, calib), None
+        qmodel, facts = run(trained.model, chosen, calib, **place), None
     else:
         from hwquant.ptq.facts import quantize_with_facts
 
-        qmodel, facts = quantize_with_facts(trained.model, chosen, calib)
+        qmodel, facts = quantize_with_facts(trained.model, chosen, calib, **place)
     seconds = time.monotonic() - start
     result = {
         "model": model,

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,7 +17,7 @@ from hwquant.nn.block_quantizer import BlockQuantizer
 from hwquant.nn.from_brevitas import is_brevitas_quantized
 from hwquant.nn.layers import MatMul
 from hwquant.nn.quantizers import act_quantizer, weight_quantizer
-from hwquant.ptq.calibration import calibration_batches
+from hwquant.ptq.calibration import Calibration, calibration_batches
 from hwquant.ptq.hessian import pieces
 from hwquant.ptq.insert import Site
 from hwquant.ptq.job import Job
@@ -85,7 +84,12 @@ class Facts:
 
 
 def quantize_with_facts(
-    model: nn.Module, recipe: Recipe, calib: Iterable[Tensor] | Tensor
+    model: nn.Module,
+    recipe: Recipe,
+    calib: Calibration,
+    *,
+    device: str | torch.device = "cpu",
+    autocast: bool = False,
 ) -> tuple[fx.GraphModule, Facts]:
     """Do as `hwquant.quantize` does with a float ``model``; return also the facts on ``calib``.
 
@@ -101,10 +105,10 @@ def quantize_with_facts(
 
     def watch(name: str, job: Job) -> None:
         if name == "calibrate":
-            snapshots.append(copy.deepcopy(job.model))
+            snapshots.append(copy.deepcopy(job.model).cpu())
             finish(snapshots[-1])
 
-    job = applied(model, recipe, batches, watch=watch)
+    job = applied(model, recipe, batches, device=device, autocast=autocast, watch=watch)
     before = _errors(job, snapshots[-1])
     after = _errors(job, job.model)
     layers = tuple(LayerFacts(s.path, before[s.node], after[s.node]) for s in job.sites)

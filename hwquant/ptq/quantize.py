@@ -75,6 +75,7 @@ def applied(
 
     ``watch(name, job)`` is called after each step.
     """
+    _check_device(device)
     steps = [build_step(spec) for spec in recipe.steps]
     check_order([(str(spec), step) for spec, step in zip(recipe.steps, steps, strict=True)])
     non_negative = all(float(batch.min()) >= 0 for batch in batches)
@@ -95,7 +96,19 @@ def applied(
     finish(job.model)
     job.model.cpu()
     job.reference.cpu()
-    return job
+    return replace(job, batches=batches)
+
+
+def _check_device(device: str | torch.device) -> None:
+    """Raise `InputError` for a device that torch does not know or this machine does not have."""
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"device {str(device)!r} cannot be used ({reason}); allowed: cpu, or cuda where torch "
+            "finds a graphics processor"
+        ) from error
 
 
 def finish(model: fx.GraphModule) -> None:
