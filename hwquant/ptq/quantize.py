@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from hwquant.errors import InputError
 from hwquant.nn.from_brevitas import adopt, is_brevitas_quantized
 from hwquant.nn.layers import MatMul, set_bias_on_grid
 from hwquant.nn.quantizers import act_quantizer
