@@ -15,7 +15,7 @@ import torch
 
 from hwquant.errors import InputError
 from hwquant.ptq import paired
-from hwquant.ptq.experiments import EXPERIMENTS, Experiment, experiment
+from hwquant.ptq.experiments import EXPERIMENTS, Experiment, experiment, shortened
 from hwquant.ptq.job import build_step
 from hwquant.ptq.order import check_order
 from hwquant.ptq.recipe import Recipe
@@ -61,6 +61,16 @@ def test_every_claim_of_the_literature_is_there():
         EXPERIMENTS
     )
     assert {"power-uniform", "nupes-power", "qdrop-brecq"} <= set(EXPERIMENTS)
+
+
+def test_shortened_changes_both_arms():
+    short = shortened(EXPERIMENTS["qdrop-brecq"], 7)
+    assert [str(step) for step in short.first.steps][1] == "qdrop:iterations=7"
+    assert [str(step) for step in short.second.steps][1:] == [
+        "brecq:iterations=7",
+        "act_scales:iterations=7",
+    ]
+    assert shortened(EXPERIMENTS["mse-absmax"], 7) == EXPERIMENTS["mse-absmax"]
 
 
 def test_run_pairs_and_resumes(network, private_cache, monkeypatch):

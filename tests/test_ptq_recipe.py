@@ -60,7 +60,7 @@ def test_recipes_differ_where_they_differ():
         ({"exclude": "head"}, "allowed a list of layer paths"),
         ({"steps": "calibrate"}, "allowed a list"),
         ({"steps": ["bias_correction"]}, "exactly one must be 'calibrate'"),
-        ({"steps": ["calibrate", "magic"]}, "step 'magic' is unknown, allowed: bias_correction"),
+        ({"steps": ["calibrate", "magic"]}, "step 'magic' is unknown, allowed: .*bias_correction"),
         ({"steps": ["calibrate:rule"]}, "allowed the form name=value"),
         ({"sums": "x"}, "allowed: accumulator, quantized"),
         ({"overrides": {"a": {"bits": 4}}}, "overrides.a: bits = 4, allowed: weight, act"),
