@@ -49,8 +49,8 @@ def _pair(
 ) -> Experiment:
     """Return the experiment whose arms differ in their steps."""
     shared: dict[str, Any] = {"act": "int8", "scale": "float", "first_last": INT8} | settings
-    arms = (Recipe(**shared, steps=steps) for steps in (first, second))
-    return Experiment(name, claim, model, *arms, "top1", source)
+    arm, other = (Recipe(**shared, steps=steps) for steps in (first, second))
+    return Experiment(name, claim, model, arm, other, "top1", source)
 
 
 _MSE: Final = "calibrate:rule=mse"
