@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -132,10 +133,11 @@ def _record(row: Row) -> dict[str, Any]:
 def write(specs: Iterable[MacSpec], path: str | Path) -> list[str]:
     """Measure ``specs`` in every style that can do them and write the CSV file ``path``.
 
-    Rows of ``path`` for these that are still current are kept, all others dropped.  Returns what
+    Rows of ``path`` for these that are still current are kept (and get a clock estimate where they
+    have none), all others dropped.  Returns what
     failed, one line each; the file holds the rest.
     """
-    from hw.yosys import flow
+    from hw.yosys import flow, timing
 
     target = Path(path)
     old = read(target.read_text(encoding="utf-8")) if target.is_file() else ()
@@ -150,6 +152,10 @@ def write(specs: Iterable[MacSpec], path: str | Path) -> list[str]:
                     kept[spec, style] = measure(spec, style)
                 except HwquantError as error:
                     failed.append(f"{spec.weight} x {spec.act} {style}: {error}")
+                _store((kept[key] for key in wanted if key in kept), target)
+            elif kept[spec, style].timing is None:
+                clock = timing(kernel_sources(spec, "kernel", style), "kernel")
+                kept[spec, style] = replace(kept[spec, style], timing=clock)
                 _store((kept[key] for key in wanted if key in kept), target)
             advance(detail=f"{spec.weight} x {spec.act} {style}")
     _store((kept[key] for key in wanted if key in kept), target)
