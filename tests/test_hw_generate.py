@@ -124,7 +124,7 @@ def test_an_illegal_name_is_refused_and_nothing_is_written(name, tmp_path):
 
 
 def test_an_unknown_style_is_refused(tmp_path):
-    with pytest.raises(SpecError, match="allowed: auto, auto-beat, plain"):
+    with pytest.raises(SpecError, match="allowed: auto, auto-beat, auto-dsp, plain"):
         generate(SPEC, tmp_path / "k", style="fancy")
 
 
