@@ -21,13 +21,14 @@ from hwquant.errors import InputError, SpecError
 from hwquant.formats import Format, Integer, Minifloat
 from hwquant.mac import MacSpec
 
+from .bundle import SpecBundle
 from .library import source_text
-from .manifest import MANIFEST, check_sealed, format_facts, read_record
+from .manifest import format_facts
 from .packing import Layout, Range, multiplicand, pack
 from .style import Constant, Parameter
 from .styles.plain import operand
 from .styles.table import ACCUMULATOR_SOURCES
-from .wrapper import checked_name, instance, interface, module, write_folder
+from .wrapper import checked_name, instance, interface, module, recorded, write_folder
 
 __all__ = [
     "TILE_PRIMITIVES",
@@ -233,30 +234,13 @@ def tile_text(spec: TileSpec, name: str | None = None, *, primitive: bool = True
     return module(comment, tile_to_json(spec), top, ports, body)
 
 
-@dataclass(frozen=True)
-class TileBundle:
-    """A generated tile on disk; see `hw.manifest.Bundle`."""
+class TileBundle(SpecBundle[TileSpec]):
+    """A generated tile on disk."""
 
-    folder: Path
-    name: str
-    spec: TileSpec
-    latency_cycles: int
-    files: tuple[str, ...]
-    manifest: dict[str, Any]
-
-    @classmethod
-    def load(cls, folder: str | Path) -> TileBundle:
-        """Read a generated folder; raises `InputError` where it is damaged or changed."""
-        path = Path(folder)
-        record = read_record(path / MANIFEST)
-        try:
-            spec, latency = tile_from_json(record["spec"]), record["interface"]["latency_cycles"]
-            bundle = cls(path, record["name"], spec, latency, tuple(record["files"]), record)
-            claimed, hashes = record["seal"], record["sha256"]
-        except (KeyError, TypeError) as error:
-            raise InputError(f"{path / MANIFEST} lacks {error}; generate the tile again") from error
-        check_sealed(path, record, claimed, hashes)
-        return bundle
+    @staticmethod
+    def read_spec(record: Any) -> TileSpec:
+        """Rebuild the spec from the manifest's."""
+        return tile_from_json(record)
 
 
 def _range(values: Range) -> list[int]:
@@ -270,13 +254,9 @@ def generate_tile(
 
     Raises `SpecError` for an illegal name, `InputError` when ``out`` cannot be written.
     """
-    from importlib.metadata import version
-
     layout, accumulator = tile_layout(spec), spec.mac.accumulator
     top = tile_name(spec) if name is None else name
     record = {
-        "generator": f"hwquant {version('hwquant')}",
-        "name": top,
         "style": f"dsp_tile{'' if primitive else '_portable'}",
         "spec": tile_to_json(spec),
         "formats": {"weight": format_facts(spec.weight), "act": format_facts(spec.act)},
@@ -292,10 +272,7 @@ def generate_tile(
             "product": _range(layout.product),
         },
         "interface": interface(tile_latency(spec), 1, _ports(spec)),
-        "parameters": {
-            key: value if isinstance(value, int) else str(value)
-            for key, value in tile_parameters(spec, primitive=primitive).items()
-        },
+        "parameters": recorded(tile_parameters(spec, primitive=primitive)),
     }
     texts = {file: source_text(file) for file in TILE_SOURCES}
     texts[f"{top}.sv"] = tile_text(spec, top, primitive=primitive)

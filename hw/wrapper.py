@@ -18,8 +18,8 @@ from hwquant.formats import Format
 from .manifest import MANIFEST, seal, sha256_text
 from .style import Parameter
 
-__all__ = ["checked_name", "instance", "interface", "module", "name_part", "refuse_foreign"]
-__all__ += ["write_folder"]
+__all__ = ["checked_name", "instance", "interface", "module", "name_part", "recorded"]
+__all__ += ["refuse_foreign", "write_folder"]
 
 LONGEST_PART: Final = 24
 
@@ -98,6 +98,13 @@ def interface(latency: int, interval: int, ports: Mapping[str, int]) -> dict[str
     }
 
 
+def recorded(parameters: Mapping[str, Parameter]) -> dict[str, int | str]:
+    """Return a block's parameters as a manifest lists them."""
+    return {
+        key: value if isinstance(value, int) else str(value) for key, value in parameters.items()
+    }
+
+
 def _core_text(name: str, description: str, names: tuple[str, ...]) -> str:
     """Return a FuseSoC core description (CAPI2)."""
     listed = "\n".join(f"      - {file}" for file in names)
@@ -128,8 +135,14 @@ def refuse_foreign(folder: Path, mark: str) -> None:
 def write_folder(
     out: str | Path, name: str, description: str, record: Mapping[str, Any], texts: dict[str, str]
 ) -> None:
-    """Write sources ``texts``, file lists and the sealed manifest into ``out``, whole or not."""
-    full = dict(record) | {
+    """Write sources ``texts``, file lists and the sealed manifest into ``out``, whole or not.
+
+    The manifest says which version wrote it, the ``name`` of the top, ``record``, and the files.
+    """
+    from importlib.metadata import version
+
+    full = {"generator": f"hwquant {version('hwquant')}", "name": name} | dict(record)
+    full |= {
         "files": list(texts),
         "sha256": {file: sha256_text(text) for file, text in texts.items()},
     }

@@ -181,7 +181,7 @@ def _constant(ctx: click.Context) -> bool:
         note(f"warning: {warning}")
     for result in report.results:
         for failure in result.failures[:SHOWN]:
-            note(f"{result.name}: {failure.describe()}")
+            note(f"{result.unit.label}: {failure.describe()}")
     emit(report.to_json(), as_json=given["as_json"])
     if report.mismatches:
         ctx.exit(1)

@@ -18,10 +18,10 @@ from hw.constant.spec import MatVecSpec
 from hwquant import codec_np
 from hwquant.cache import content_key
 
-from .rows import SENTINEL
+from .rows import sentinel
 from .vectors import ENABLE, RESET, VALID
 
-__all__ = ["EXHAUSTIVE", "Block", "blocks", "out_words", "row_words", "vectors"]
+__all__ = ["EXHAUSTIVE", "Block", "blocks", "is_exhaustive", "out_words", "row_words", "vectors"]
 
 EXHAUSTIVE = 1 << 16
 """Up to so many activation vectors all are sent."""
@@ -37,6 +37,11 @@ def row_words(spec: MatVecSpec) -> int:
 def out_words(spec: MatVecSpec) -> int:
     """Return the 64-bit words of a result; one bit at least is left, so that none is a sentinel."""
     return max(2, spec.outputs * max(spec.out_bits) // 64 + 1)
+
+
+def is_exhaustive(spec: MatVecSpec) -> bool:
+    """Return whether every activation vector is sent."""
+    return len(spec.act.codes) ** min(spec.inputs, 17) <= EXHAUSTIVE
 
 
 @dataclass(frozen=True)
@@ -56,8 +61,7 @@ class Block:
 def vectors(spec: MatVecSpec, seed: int, steps: int) -> tuple[str, NDArray[np.uint8]]:
     """Return the activation vectors to send: all of them, or corners and ``steps`` random ones."""
     legal = np.array(spec.act.codes, np.uint8)
-    count = len(legal) ** min(spec.inputs, 17)
-    if count <= EXHAUSTIVE:
+    if is_exhaustive(spec):
         grid = np.indices((len(legal),) * spec.inputs).reshape(spec.inputs, -1)
         return "every vector", legal[grid.T]
     rng = np.random.default_rng(int(content_key(repr(spec), seed)[:16], 16))
@@ -115,7 +119,7 @@ def _block(
         # A reset loses what is inside and, if enabled, its own row; a result that is visible in
         # its cycle still counts.  Either way these are the last `latency` enabled rows.
         sent[max(int(place[row]) - latency, 0) : place[row]] = False
-    wanted = np.full((enabled.size, out_words(spec)), SENTINEL)
+    wanted = sentinel(enabled.size, out_words(spec))
     wanted[sent] = _words(spec, codes[enabled][sent])
     return Block(stage, data, wanted, codes[enabled], int(sent.sum()))
 

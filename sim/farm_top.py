@@ -8,16 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.resources import files
+from typing import Protocol
 
 from .kernels import Kernel
 
-__all__ = ["TOP", "VISIBLE", "farm_cpp", "farm_sv"]
+__all__ = ["TOP", "VISIBLE", "Ported", "farm_cpp", "farm_sv", "top_sv"]
 
 TOP = "hq_farm"
 
 VISIBLE = f"""`verilator_config
 public_flat_rw -module "{TOP}" -var "clk_i"
 """
+
+
+class Ported(Protocol):
+    """A design under test, as its memory ports see it."""
+
+    @property
+    def row_words(self) -> int:
+        """The 32-bit words of a stimulus row."""
+
+    @property
+    def out_words(self) -> int:
+        """The 64-bit words of a result."""
 
 
 def _import(signature: str) -> str:
@@ -105,21 +118,22 @@ def _instance(index: int, kernel: Kernel) -> str:
 """
 
 
+def top_sv(designs: Sequence[Ported], body: Sequence[str]) -> str:
+    """Return the SystemVerilog of a top: the memory ports that ``designs`` need, and ``body``."""
+    gets = [_get(words)[0] for words in sorted({design.row_words for design in designs})]
+    puts = [_put(words)[0] for words in sorted({design.out_words for design in designs})]
+    head = ["// SPDX-License-Identifier: Apache-2.0", f"module {TOP} (input bit clk_i);"]
+    return "\n".join([*head, *gets, *puts, *body, "endmodule", ""])
+
+
 def farm_sv(kernels: Sequence[Kernel]) -> str:
     """Return the SystemVerilog of a top that instantiates ``kernels``."""
-    gets = [_get(words)[0] for words in sorted({k.row_words for k in kernels})]
-    puts = [_put(words)[0] for words in sorted({k.out_words for k in kernels})]
     body = "".join(_instance(index, kernel) for index, kernel in enumerate(kernels))
-    return "\n".join(
-        ["// SPDX-License-Identifier: Apache-2.0", f"module {TOP} (input bit clk_i);"]
-        + gets
-        + puts
-        + [_import("void hq_moved(input int kernel)"), body, "endmodule", ""]
-    )
+    return top_sv(kernels, [_import("void hq_moved(input int kernel)"), body])
 
 
-def farm_cpp(kernels: Sequence[Kernel]) -> str:
-    """Return the C++ that serves the imports of `farm_sv`."""
+def farm_cpp(kernels: Sequence[Ported]) -> str:
+    """Return the C++ that serves the imports of `top_sv`."""
     gets = [_get(words)[1] for words in sorted({k.row_words for k in kernels})]
     puts = [_put(words)[1] for words in sorted({k.out_words for k in kernels})]
     static = files("sim").joinpath("farm.cpp").read_text()

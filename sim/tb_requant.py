@@ -1,113 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""cocotb module for requantizers: many units, one clock, rows and results in numpy buffers."""
+"""cocotb module for requantizers; see `sim.tb_unit`."""
 
 from __future__ import annotations
 
-import json
-import os
-from itertools import zip_longest
-from pathlib import Path
 from typing import Any
 
 import cocotb
-import numpy as np
-from cocotb.clock import Clock
-from cocotb.triggers import Timer
 
-from sim.ports import FarmPorts
-from sim.requant import RequantFailure, RequantResult, Unit
-from sim.requant_vectors import EXHAUSTIVE_BITS, Block, blocks, row_words
-from sim.rows import SENTINEL
-from sim.vectors import ENABLE, RESET
-
-JOB = json.loads(Path(os.environ["HWQUANT_JOB"]).read_text())
-UNITS = [Unit.from_json(record) for record in JOB["units"]]
-SETTLE = 4  # cycles beyond the latency in which a stray result would show
-MAX_FAILURES = 5
-PORTS = FarmPorts()
+from sim.requant import RequantFailure, RequantResult, RequantUnit
+from sim.requant_vectors import Block, blocks
+from sim.rows import word_to_int
+from sim.tb_unit import compare
 
 
-class Tally:
-    """Counts of one unit, kept over all its blocks."""
-
-    def __init__(self) -> None:
-        self.checks = self.mismatches = 0
-        self.failures: list[RequantFailure] = []
-
-    def judge(self, index: int, block: Block, out: Any) -> None:
-        """Compare the raw rows of one block."""
-        if PORTS.left(index):
-            raise RuntimeError(f"{UNITS[index].label}: stimulus was not sent")
-        self.checks += block.checks
-        bad = np.flatnonzero((out != block.wanted).any(axis=1))
-        self.mismatches += bad.size + PORTS.strays(index)
-        for row in bad[: MAX_FAILURES - len(self.failures)]:
-            self.failures.append(
-                RequantFailure(
-                    block.stage,
-                    int(block.channel[row]),
-                    int(block.acc[row]),
-                    _code(block.wanted[row, 0]),
-                    _code(out[row, 0]),
-                )
-            )
-
-
-def _code(word: Any) -> int | None:
-    return None if word == SENTINEL else int(word)
-
-
-async def send(wave: list[Block | None]) -> list[tuple[int, Block, Any]]:
-    """Send one block to each unit, all at once; return what came back."""
-    bound = []
-    for index, block in enumerate(wave):
-        if block is not None:
-            out = np.full(block.wanted.shape, SENTINEL, np.uint64)
-            PORTS.bind(index, block.data, out, UNITS[index].latency)
-            bound.append((index, block, out))
-    rows = max(len(block.data) for _, block, _ in bound)
-    longest = max(unit.latency for unit in UNITS)
-    await Timer(2 * (rows + longest + SETTLE), "step")
-    return bound
-
-
-async def power_up() -> None:
-    """Hold reset long enough for the random power-up state to leave; its results do not count."""
-    longest = max(unit.latency for unit in UNITS) + SETTLE
-    for index, unit in enumerate(UNITS):
-        data = np.zeros((longest, 4 * row_words(unit.spec)), np.uint8)
-        data[:, 0] = ENABLE | RESET
-        PORTS.bind(index, data, np.empty((0, 1), np.uint64), unit.latency)
-    await Timer(4 * longest, "step")
-
-
-def write_outcome(results: list[RequantResult]) -> None:
-    """Write the counts of all units for the process that started this simulation."""
-    outcome = json.dumps([result.to_json() for result in results])
-    Path(os.environ["HWQUANT_OUTCOME"]).write_text(outcome)
+def story(_: RequantUnit, block: Block, row: int, words: Any) -> RequantFailure:
+    """Return what failed."""
+    channel, acc = int(block.channel[row]), int(block.acc[row])
+    wanted, got = word_to_int(block.wanted[row]), word_to_int(words)
+    return RequantFailure(block.stage, channel, acc, wanted, got)
 
 
 @cocotb.test()  # type: ignore[untyped-decorator]
 async def requantizers(dut: Any) -> None:
     """Every code equals the reference's, and comes exactly when it must."""
-    tallies = [Tally() for _ in UNITS]
-    Clock(dut.clk_i, 2, "step", impl="gpi").start(start_high=False)
-    await power_up()
-    streams = [blocks(unit.spec, unit.latency, JOB["seed"], JOB["steps"]) for unit in UNITS]
-    for wave in zip_longest(*streams):
-        for index, block, out in await send(list(wave)):
-            tallies[index].judge(index, block, out)
-    results = [
-        RequantResult(
-            unit,
-            tally.checks,
-            tally.mismatches,
-            unit.spec.acc_bits <= EXHAUSTIVE_BITS,
-            tuple(tally.failures),
-        )
-        for unit, tally in zip(UNITS, tallies, strict=True)
-    ]
-    write_outcome(results)
-    differing = sum(result.mismatches for result in results)
-    if differing:
-        raise AssertionError(f"{differing} codes differ from the reference")
+    await compare(dut, RequantResult, blocks, story)

@@ -32,10 +32,11 @@ from hwquant import block_np, parse
 from hwquant.block import BLOCK_NAMES, ScaleFormat, scale_value
 from hwquant.block_mac import BlockMacSpec, fp32, scale_parts
 from hwquant.errors import FormatError, HwquantError, InputError, SpecError, ToolError
-from sim.block import BlockDesign, block_design, verify_block, verify_block_design
+from sim.block import block_design, verify_block, verify_block_design
 from sim.commands import verify
 from sim.report import MismatchError
 from sim.toolchain import find
+from sim.unit import Design
 
 
 def vectors(spec, count=12, length=None, seed=0, spread=6):
@@ -240,7 +241,7 @@ def test_an_injected_fault_is_noticed(fault):
     ]
     design = block_design(specs)
     sources = dict(design.sources) | {name: source_text(name).replace(good, bad)}
-    report = verify_block_design(BlockDesign(design.units, sources), steps=2048)
+    report = verify_block_design(Design(design.units, sources), steps=2048)
     assert report.mismatches > 0
     with pytest.raises(MismatchError, match="results differ; the first"):
         report.raise_for_mismatch()

@@ -31,11 +31,11 @@ from hwquant.formats import parse
 from sim.commands import verify
 from sim.constant import (
     constant_design,
-    mapped_constant,
     verify_constant_design,
 )
 from sim.report import MismatchError
 from sim.toolchain import find
+from sim.unit import mapped
 
 PAIRS = [
     ("int4", "int4"), ("int4n", "uint4"), ("int2", "uint1"), ("int8", "int8"), ("uint3", "uint2"),
@@ -178,7 +178,7 @@ def test_verilator_agrees(levels, primitive):
 @pytest.mark.sim
 @pytest.mark.synth
 def test_the_mapped_netlist_agrees():
-    design = mapped_constant(constant_design([SIMULATED[0], SIMULATED[3]]))
+    design = mapped(constant_design([SIMULATED[0], SIMULATED[3]]))
     verify_constant_design(design, steps=500).raise_for_mismatch()
 
 

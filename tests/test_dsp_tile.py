@@ -27,8 +27,9 @@ from hw.yosys import run, synthesize
 from hwquant.errors import InputError, SpecError
 from hwquant.formats import parse
 from sim.report import MismatchError
-from sim.tile import mapped_tile, tile_design, verify_tile, verify_tile_design
+from sim.tile import tile_design, verify_tile, verify_tile_design
 from sim.toolchain import find
+from sim.unit import mapped
 
 STEPS = 2048
 WAIVED = """`verilator_config
@@ -101,8 +102,9 @@ def test_shapes_and_widths_on_request():
 @pytest.mark.synth
 def test_the_mapped_netlists():
     specs = [tile("int4"), tile("int4", adder="dsp"), tile("e2m1:int3")]
-    design = mapped_tile(tile_design(specs))
-    assert cells_in(design.sources["netlists.v"])["DSP48E2"] == len(specs)
+    design = mapped(tile_design(specs))
+    netlists = "\n".join(design.sources[f"{unit.name}.sv"] for unit in design.units)
+    assert cells_in(netlists)["DSP48E2"] == len(specs)
     verify_tile_design(design, steps=STEPS).raise_for_mismatch()
 
 

@@ -32,14 +32,13 @@ from hwquant.formats import Integer, Minifloat, integers, minifloats, parse
 from hwquant.requant import MultiplyShift, RoundPack, Thresholds, code_values
 from sim.report import MismatchError
 from sim.requant import (
-    RequantDesign,
-    Unit,
-    mapped_requant,
+    RequantUnit,
     requant_design,
     verify_requant,
     verify_requant_design,
 )
 from sim.toolchain import find
+from sim.unit import Design, mapped
 
 EXOTIC = "int2 int4n int8n uint1 e1m0 e2m0 e0m3 ue0m4 e4m3fn e5m2ieee e3m0fn e4m3b4".split()  # noqa: SIM905
 
@@ -190,7 +189,7 @@ def faulty(index, fault):
         for file, text in (sources | {"top.sv": requant_text(spec, "top_of")}).items()
     }
     own[f"{prefix}top.sv"] = own[f"{prefix}top.sv"].replace("top_of", f"{prefix}top")
-    return Unit(spec, f"{prefix}top", requant_latency(spec)), own
+    return RequantUnit(spec, f"{prefix}top", requant_latency(spec)), own
 
 
 @pytest.mark.sim
@@ -202,7 +201,7 @@ def test_every_injected_fault_is_found_and_told():
         unit, own = faulty(index, fault)
         units.append(unit)
         sources |= own
-    report = verify_requant_design(RequantDesign(tuple(units), sources))
+    report = verify_requant_design(Design(tuple(units), sources))
     healthy, broken = report.results[: len(UNITS)], report.results[len(UNITS) :]
     assert not any(result.mismatches for result in healthy)
     missed = [fault for fault, r in zip(FAULTS, broken, strict=True) if not r.mismatches]
@@ -223,7 +222,7 @@ def test_every_injected_fault_is_found_and_told():
 @pytest.mark.slow
 def test_the_mapped_netlist_computes_the_same():
     specs = [RoundPack("e2m1", 14, [3, -7, 11], [3]), RoundPack("int4", 14, [3, -7], [3])]
-    verify_requant_design(mapped_requant(requant_design(specs))).raise_for_mismatch()
+    verify_requant_design(mapped(requant_design(specs))).raise_for_mismatch()
 
 
 def lint(spec, folder, text=None):
@@ -364,4 +363,4 @@ def test_thresholds_of_one_format_share_its_levels():
     assert spec.codes == tuple(code for _, code in code_values(parse("e2m1")))
     assert dataclasses.replace(spec, falling=frozenset([0])).apply([127]).tolist() == [15]
     with pytest.raises(ToolError):
-        mapped_requant(RequantDesign((Unit(spec, "absent", 3),), {"x.sv": "module x; endmodule"}))
+        mapped(Design((RequantUnit(spec, "absent", 3),), {"x.sv": "module x; endmodule"}))

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hw.manifest import MANIFEST, check_sealed, format_facts, read_record
+from hw.bundle import SpecBundle
+from hw.manifest import MANIFEST, format_facts, read_record
 from hw.wrapper import checked_name, interface, module, write_folder
-from hwquant.errors import HwquantError, InputError
+from hwquant.errors import InputError
 
 from .design import Design, build
 from .emit import body_text, constant_sources, ports
@@ -98,43 +98,13 @@ def constant_text(design: Design, name: str | None = None, *, primitive: bool = 
     )
 
 
-@dataclass(frozen=True)
-class ConstantBundle:
-    """A generated constant kernel on disk; see `hw.manifest.Bundle`."""
+class ConstantBundle(SpecBundle[MatVecSpec]):
+    """A generated constant kernel on disk."""
 
-    folder: Path
-    name: str
-    spec: MatVecSpec
-    style: str
-    latency_cycles: int
-    files: tuple[str, ...]
-    manifest: dict[str, Any]
-
-    @classmethod
-    def load(cls, folder: str | Path) -> ConstantBundle:
-        """Read a generated folder and check every file against the manifest's hashes.
-
-        Raises `InputError` when the manifest or a file is missing, damaged or changed.
-        """
-        path = Path(folder)
-        record = read_record(path / MANIFEST)
-        try:
-            claimed, hashes = record["seal"], record["sha256"]
-            bundle = cls(
-                path,
-                record["name"],
-                spec_from_json(record["spec"]),
-                record["style"],
-                record["interface"]["latency_cycles"],
-                tuple(record["files"]),
-                record,
-            )
-        except (KeyError, TypeError) as error:
-            raise InputError(f"{path / MANIFEST} lacks {error}; generate it again") from error
-        except HwquantError as error:
-            raise InputError(f"{path / MANIFEST}: {error}") from error
-        check_sealed(path, record, claimed, hashes)
-        return bundle
+    @staticmethod
+    def read_spec(record: Any) -> MatVecSpec:
+        """Rebuild the spec from the manifest's."""
+        return spec_from_json(record)
 
 
 def is_constant_folder(folder: Path) -> bool:
@@ -160,16 +130,12 @@ def generate_constant(
     instantiated.  Raises `SpecError` for an illegal name, `InputError` when ``out`` cannot be
     written or holds something else.
     """
-    from importlib.metadata import version
-
     design = build(spec, levels=levels)
     top = constant_name(spec) if name is None else name
     texts = constant_sources(design) | {
         f"{top}.sv": constant_text(design, top, primitive=primitive)
     }
     record = {
-        "generator": f"hwquant {version('hwquant')}",
-        "name": top,
         "style": "constant" if primitive else "constant-portable",
         "spec": spec_to_json(spec),
         "formats": {"weight": format_facts(spec.weight), "act": format_facts(spec.act)},
