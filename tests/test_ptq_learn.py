@@ -177,6 +177,21 @@ def test_a_learned_scale_needs_float_scales(net, images):
             quantize(net, Recipe("int4", "int8", steps=["calibrate", step]), images)
 
 
+@pytest.mark.parametrize("how", ["layer", "block", "network"])
+def test_activation_scales_alone_leave_the_weights(net, images, how):
+    def model(*steps):
+        return quantize(net, Recipe("int4", "int3", scale="float", steps=steps), images)
+
+    plain, learned = (
+        model("calibrate"),
+        model("calibrate", f"act_scales:iterations=60,blocks={how}"),
+    )
+    for (_, a), (_, b) in zip(quantized_layers(plain), quantized_layers(learned), strict=True):
+        assert torch.equal(a.weight, b.weight)
+    target = net(images)
+    assert (learned(images) - target).square().sum() != (plain(images) - target).square().sum()
+
+
 def test_a_seed_fixes_the_result(net, images):
     def codes(seed):
         step = f"qdrop:iterations=30,seed={seed}"

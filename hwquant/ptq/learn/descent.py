@@ -38,7 +38,7 @@ def is_quadratic(data: BlockData) -> bool:
 
 def polish(soft: SoftBlock, data: BlockData) -> None:
     """Improve the final weights of a block of one layer; others stay as they are."""
-    if not is_quadratic(data):
+    if not soft.roundings or not is_quadratic(data):
         return
     (path,) = soft.roundings
     rounding, own = soft.roundings[path], soft.layers[path]
@@ -51,13 +51,12 @@ def polish(soft: SoftBlock, data: BlockData) -> None:
     scale = to_rows(layer, rounding.final_scale().expand_as(weight))
     unit = to_rows(layer, weight) / scale
     nearest = torch.searchsorted((values[1:] + values[:-1]) / 2, unit.contiguous())
-    found = improve(nearest, values.double(), scale.double(), h, c)
+    problem = (values.double(), scale.double(), h, c)
+    found = improve(nearest, *problem)
     if h.shape[1] <= PAIR_COLUMNS:
-        other = improve(
-            beam(values.double(), scale.double(), h, c), values.double(), scale.double(), h, c
-        )
-        costs = [objective(i, values.double(), scale.double(), h, c) for i in (found, other)]
-        found = torch.where((costs[1] < costs[0]).unsqueeze(2), other, found)
+        other = improve(beam(*problem), *problem)
+        better = objective(other, *problem) < objective(found, *problem)
+        found = torch.where(better.unsqueeze(2), other, found)
     own.fixed = from_rows(layer, values[found] * scale)
 
 
