@@ -19,7 +19,7 @@ from hwquant.nn.quantizers import Quantizer, act_injector
 from hwquant.ptq.recipe import Recipe, Settings, signed_of, unsigned_of
 from hwquant.ptq.trace import MATMUL_FUNCTIONS, MATMUL_METHODS, module_path
 
-__all__ = ["ACT_PREFIX", "Site", "insert_quantizers", "open_matmuls"]
+__all__ = ["ACT_PREFIX", "Site", "insert_quantizers", "is_act_quantizer", "open_matmuls"]
 
 ACT_PREFIX: Final = "act_quant"
 BLOCK_STEPS: Final = (  # what block-scaled formats can take
@@ -59,6 +59,11 @@ class Site:
     node: str
     acts: tuple[str, ...]
     settings: Settings
+
+
+def is_act_quantizer(node: fx.Node) -> bool:
+    """Return whether ``node`` is one of the activation quantizers put into the graph."""
+    return node.op == "call_module" and str(node.target).startswith(f"{ACT_PREFIX}.")
 
 
 def open_matmuls(graph_module: fx.GraphModule) -> None:

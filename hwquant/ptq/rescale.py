@@ -12,7 +12,7 @@ from torch import Tensor, fx, nn
 from hwquant.nn.channel_scale import PREFIX, insert_channel_scales
 from hwquant.ptq.factors import scale_inputs, scale_outputs
 from hwquant.ptq.fold import folded_norms
-from hwquant.ptq.insert import ACT_PREFIX
+from hwquant.ptq.insert import ACT_PREFIX, is_act_quantizer
 from hwquant.ptq.job import Job
 from hwquant.ptq.regions import LAYERS, Region, Tap
 
@@ -72,7 +72,7 @@ def insert_factors(job: Job, taps: tuple[Tap, ...], factors: Tensor) -> str:
         released: list[list[str]] = []
         readers = [u.name for u in by_name[name].users if str(u.target) in paths]
         for user in by_name[name].users:
-            if not (user.op == "call_module" and str(user.target).startswith(f"{ACT_PREFIX}.")):
+            if not is_act_quantizer(user):
                 continue
             layers = [u for u in user.users if isinstance(modules.get(str(u.target)), LAYERS)]
             if not any(str(u.target) in paths for u in layers):

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, fx
 
-from hwquant.ptq.insert import ACT_PREFIX
+from hwquant.ptq.insert import is_act_quantizer
 
 __all__ = ["Lockstep", "Recorder", "activation_sources"]
 
@@ -17,7 +17,7 @@ def activation_sources(model: fx.GraphModule) -> dict[str, tuple[str, ...]]:
     """Return, for each node, the activation quantizers that read it (names are those of nodes)."""
     readers: dict[str, tuple[str, ...]] = {}
     for node in model.graph.nodes:
-        if node.op == "call_module" and str(node.target).startswith(f"{ACT_PREFIX}."):
+        if is_act_quantizer(node):
             source = node.args[0].name
             readers[source] = (*readers.get(source, ()), str(node.target))
     return readers

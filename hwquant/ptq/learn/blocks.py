@@ -16,7 +16,7 @@ from torch import fx
 
 from hwquant.errors import SpecError
 from hwquant.nn.layers import MatMul
-from hwquant.ptq.insert import ACT_PREFIX, Site
+from hwquant.ptq.insert import Site, is_act_quantizer
 from hwquant.ptq.job import Job
 from hwquant.ptq.learn.piece import itemwise
 
@@ -72,7 +72,7 @@ def _ends(nodes: Sequence[fx.Node], sites: dict[str, Site], stored: frozenset[st
     for index, node in enumerate(nodes):
         waiting = not found or any(n.name in sites for n in nodes[found[-1] + 1 : index + 1])
         started = any(n.name in sites for n in nodes[: index + 1])
-        if started and waiting and node.name in stored and not _is_quantizer(node):
+        if started and waiting and node.name in stored and not is_act_quantizer(node):
             found.append(index)
     return found
 
@@ -114,7 +114,7 @@ def _cuts(nodes: Sequence[fx.Node], stored: frozenset[str]) -> list[int]:
     reach = max(position.get(user, -1) for entry in entries for user in entry.users)
     found = []
     for index, node in enumerate(nodes):
-        if reach <= index and node.name in stored and not _is_quantizer(node):
+        if reach <= index and node.name in stored and not is_act_quantizer(node):
             found.append(index)
         if node.op != "get_attr":  # a position table may cross a cut: it is read, not computed
             reach = max(reach, last_use[index])
@@ -137,7 +137,7 @@ def _split(run: list[fx.Node], sites: dict[str, Site]) -> list[list[fx.Node]]:
     # What feeds the first layer of a part, its quantizer and activation function, was put before
     # the boundary; the quantizer belongs behind it.
     for before, after in pairwise(parts):
-        while len(before) > 1 and _is_quantizer(before[-1]):
+        while len(before) > 1 and is_act_quantizer(before[-1]):
             after.insert(0, before.pop())
     return parts
 
@@ -171,9 +171,5 @@ def _results(run: Sequence[fx.Node], stored: frozenset[str]) -> tuple[str, ...]:
     inside = set(run)
     leaving = [n for n in run if n.name in stored]
     leaving = [n for n in leaving if any(user not in inside for user in n.users)]
-    exact = tuple(n.name for n in leaving if not _is_quantizer(n))
+    exact = tuple(n.name for n in leaving if not is_act_quantizer(n))
     return exact or tuple(n.all_input_nodes[0].name for n in leaving)
-
-
-def _is_quantizer(node: fx.Node) -> bool:
-    return node.op == "call_module" and str(node.target).startswith(f"{ACT_PREFIX}.")

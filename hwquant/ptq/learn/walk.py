@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, fx
 
-from hwquant.ptq.insert import ACT_PREFIX
+from hwquant.ptq.insert import is_act_quantizer
 from hwquant.ptq.job import Job
 from hwquant.ptq.learn.blocks import Block
 from hwquant.ptq.learn.piece import Piece, cut, itemwise
@@ -167,7 +167,7 @@ def _forget(values: dict[str, Tensor], wanted: set[str]) -> None:
 
 def _twin(node: fx.Node) -> str:
     """Return the node of the float graph that holds the value ``node`` holds quantized."""
-    while node.op == "call_module" and str(node.target).startswith(f"{ACT_PREFIX}."):
+    while is_act_quantizer(node):
         node = node.all_input_nodes[0]
     return node.name
 
