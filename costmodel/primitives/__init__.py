@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Formulas: what every RTL block costs, one module per style or family of blocks."""
+
+from __future__ import annotations
+
+from .counts import Counts, counts
+from .specs import FORMULAS, SpecArrays
+
+__all__ = ["FORMULAS", "Counts", "SpecArrays", "counts"]
