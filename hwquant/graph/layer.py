@@ -17,7 +17,7 @@ from hwquant.graph.exact import FLOAT32_EXACT, Array
 from hwquant.graph.matmul import Window
 from hwquant.mac import MacSpec, paper_bits
 
-__all__ = ["MacLayer", "certify", "fingerprint"]
+__all__ = ["MacLayer", "certify", "channel_ranges", "fingerprint"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class MacLayer:
     included; ``peak`` bounds the magnitude of every partial sum in any order.  ``tensor`` is the
     ONNX tensor of the result, bias included.  ``off_grid`` counts bias values that
     are no integer on the accumulator grid (they are then added after the accumulator).
+    ``act_range`` is the range of the activation integers, zero included.
     ``fingerprint`` is that of `fingerprint`.
     """
 
@@ -53,6 +54,7 @@ class MacLayer:
     bias: Array | None = None
     window: Window | None = None
     off_grid: int = 0
+    act_range: tuple[int, int] = (0, 0)
     fingerprint: str = ""
 
     @property
@@ -119,6 +121,18 @@ class MacLayer:
         }
 
 
+def channel_ranges(weight_ints: Array, act_low: int, act_high: int) -> list[tuple[int, int]]:
+    """Return the least and greatest sum of products of each channel, of whole and partial sums.
+
+    With ``act_low <= 0 <= act_high`` it is ``P*act_low + N*act_high .. P*act_high + N*act_low``
+    where P and N are the sums of the channel's positive and negative weights.
+    """
+    positive = _object_sum(np.maximum(weight_ints, 0))
+    negative = _object_sum(np.minimum(weight_ints, 0))
+    pairs = zip(positive, negative, strict=True)
+    return [(p * act_low + n * act_high, p * act_high + n * act_low) for p, n in pairs]
+
+
 def _object_sum(ints: Array) -> list[int]:
     bound = max(int(ints.max(initial=0)), -int(ints.min(initial=0))) * max(ints.shape[1], 1)
     if bound >= 1 << 62:
@@ -131,15 +145,11 @@ def certify(
 ) -> tuple[int, int, int]:
     """Return the least and greatest accumulator value, and the peak of any partial sum.
 
-    The same bound as `hwquant.mac.certificate`: with ``act_low <= 0 <= act_high`` a channel lies in
-    ``[P*act_low + N*act_high, P*act_high + N*act_low] + bias`` where P and N are the sums of its
-    positive and negative weights.  Zero is always inside, so partial sums are too.
+    The same bound as `hwquant.mac.certificate`: a channel lies in its `channel_ranges` plus its
+    bias.  Zero is always inside, so partial sums are too.
     """
-    positive = _object_sum(np.maximum(weight_ints, 0))
-    negative = _object_sum(np.minimum(weight_ints, 0))
     low = high = peak = 0
-    for p, n, b in zip(positive, negative, bias, strict=True):
-        least, most = p * act_low + n * act_high, p * act_high + n * act_low
+    for (least, most), b in zip(channel_ranges(weight_ints, act_low, act_high), bias, strict=True):
         low, high = min(low, least + b), max(high, most + b)
         peak = max(peak, -least, most, abs(b), -least - b, most + b)
     return low, high, peak

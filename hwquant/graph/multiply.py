@@ -163,11 +163,12 @@ def multiply_exact(
     w_constant: bool,
     batch: int,
     dry: bool,
+    product: Product = matmul,
 ) -> tuple[Exact, MacLayer]:
     """Return the exact result (bias included) and the layer's record.
 
     ``operands`` carry the formats of their codes; ``batch`` inferences run at once.  ``dry`` only
-    finds shapes: the result is zero.
+    finds shapes: the result is zero.  ``product`` is `matmul` or watches its operands.
     Raises `UnsupportedError` for a Gemm with alpha or beta other than 1.
     """
     if any(node.attrs.get(k, 1.0) != 1.0 for k in ("alpha", "beta")):
@@ -186,16 +187,16 @@ def multiply_exact(
         w = w.common()
     a, b = x.ints, w.ints
     shape = _shape(node, a, b)
-    ints = np.broadcast_to(np.int64(0), shape) if dry else _product(node, a, b, matmul)
+    ints = np.broadcast_to(np.int64(0), shape) if dry else _product(node, a, b, product)
     unit, axis = _unit_and_axis(node, x, w, len(shape))
     channels = shape[1] if node.op.startswith("Conv") else shape[-1]
     whole, off = ([0] * channels, 0)
     if bias is not None:
         whole, off = _grid_bias(bias.values, unit, channels)
     length = _length(node, x, w)
+    range_ = (min(act.min_int, 0) * stretch, act.max_int * stretch)
     if w_constant:
         rows = _per_channel(node, w.ints)
-        range_ = (min(act.min_int, 0) * stretch, act.max_int * stretch)
         low, high, peak = certify(rows, *range_, [0] * channels if off else whole)
     else:
         rows = None
@@ -222,6 +223,7 @@ def multiply_exact(
         bias=None if bias is None or off else np.array(whole, dtype=object),
         window=_window(node, a.shape, b.shape) if node.op.startswith("Conv") else None,
         off_grid=off,
+        act_range=range_,
         fingerprint="" if codes is None else fingerprint(codes, _expanded(bias, channels)),
     )
     out = Exact(ints, unit, axis)

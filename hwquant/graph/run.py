@@ -19,6 +19,7 @@ from hwquant.graph.arithmetic import EXACT_OPS
 from hwquant.graph.exact import Array, Exact, Real, constant, from_codes, is_po2, quantize
 from hwquant.graph.islands import FLOAT_OPS
 from hwquant.graph.layer import MacLayer
+from hwquant.graph.matmul import Product, matmul
 from hwquant.graph.model import Model, Node
 from hwquant.graph.multiply import MULTIPLY_OPS, Bias, multiply_exact, multiply_real
 from hwquant.graph.quantizer import Quantizer, is_quantizer
@@ -29,6 +30,15 @@ __all__ = ["Visitor", "walk"]
 
 class Visitor:
     """What to do on the way; the base class does nothing."""
+
+    def product(self, node: Node) -> Product:
+        """Return the exact matrix product a layer is computed with; one may watch its operands.
+
+        It is called with (..., positions, length) and (..., length, channels): once per image for a
+        convolution, once per batch otherwise; never in a dry walk.
+        """
+        del node
+        return matmul
 
     def layer(self, layer: MacLayer, result: Exact) -> None:
         """See a multiply layer and its result, in accumulator units (zero in a dry walk)."""
@@ -135,7 +145,14 @@ class _Walk:
         bias = self._bias(node) if w_constant or len(node.inputs) > 2 else None
         name = layer_name(node)
         result, layer = multiply_exact(
-            node, name, operands, bias, w_constant=w_constant, batch=self.batch, dry=self.dry
+            node,
+            name,
+            operands,
+            bias,
+            w_constant=w_constant,
+            batch=self.batch,
+            dry=self.dry,
+            product=self.visitor.product(node),
         )
         self.values[layer.tensor] = result
         if layer.tensor != node.outputs[0]:
