@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Folds that hold out whole formats, never rows.
+
+Rows of one format share its decoder, its widths and so its error; a split by row would let the
+model see the format that it is tested on, and flatter its coverage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwquant.errors import InputError
+from hwquant.mac import MacSpec
+
+__all__ = ["Fold", "group_name", "groups", "leave_one_format_out"]
+
+Indices = NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """A pair of formats held out (``test``, row numbers), and the rows that have neither."""
+
+    name: str
+    test: Indices
+    train: Indices
+
+
+def group_name(spec: MacSpec) -> str:
+    """Return the pair of formats, whichever way round.
+
+    >>> group_name(MacSpec("int8", "e2m1"))
+    'e2m1 x int8'
+    """
+    first, second = sorted((str(spec.weight), str(spec.act)))
+    return first if first == second else f"{first} x {second}"
+
+
+def groups(specs: Sequence[MacSpec]) -> list[str]:
+    """Return the pair of formats of each row."""
+    return [group_name(spec) for spec in specs]
+
+
+def _touching(specs: Sequence[MacSpec], formats: set[str]) -> NDArray[np.bool_]:
+    return np.array([bool({str(s.weight), str(s.act)} & formats) for s in specs])
+
+
+def leave_one_format_out(specs: Sequence[MacSpec]) -> Iterator[Fold]:
+    """Yield a fold for each pair of formats; every row is tested once.
+
+    The rows to learn from contain neither of the two formats, alone or in a mixed pair.
+    Raises `InputError` where nothing would be left.
+    """
+    names = np.array(groups(specs))
+    for name in sorted(set(names.tolist())):
+        held = set(name.split(" x "))
+        train = np.flatnonzero(~_touching(specs, held))
+        if not len(train):
+            raise InputError(f"holding out {name} leaves no rows; give kernels of other formats")
+        yield Fold(name, np.flatnonzero(names == name), train)
+
+
+def some_formats_out(specs: Sequence[MacSpec], count: int, seed: int = 0) -> Iterator[Fold]:
+    """Yield ``count`` folds, each with a share of the weight formats held out; rows tested once.
+
+    For what is fitted often (the aggregate's weights, calibration inside a fold).  The rows to
+    learn from have none of the held-out formats in either place; a mixed pair's activation format
+    may be among them.
+    Raises `InputError` for fewer formats than folds.
+    """
+    weights = np.array([str(spec.weight) for spec in specs])
+    formats = sorted(set(weights.tolist()))
+    if not 2 <= count <= len(formats):
+        raise InputError(f"{count} folds of {len(formats)} formats; allowed: 2..{len(formats)}")
+    order = np.random.default_rng(seed).permutation(len(formats))
+    for part in range(count):
+        held = {formats[i] for i in order[part::count]}
+        test = np.flatnonzero(np.isin(weights, sorted(held)))
+        train = np.flatnonzero(~_touching(specs, held))
+        if not len(train):
+            raise InputError(
+                f"holding out {', '.join(sorted(held))} leaves no rows; take more folds"
+            )
+        yield Fold(", ".join(sorted(held)), test, train)

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Linear quantile regression (Koenker and Bassett 1978)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from .model import Array
+from .scores import TAUS
+
+__all__ = ["LinearQuantiles"]
+
+STEPS: Final = 60
+SMOOTH: Final = 1e-3
+
+
+class LinearQuantiles:
+    """Linear in the standardised features, with a small ridge against collinear ones.
+
+    Fitted by majorization (Hunter and Lange 2000): weighted least squares with the weights
+    ``1 / |residual|`` of the step before, which takes milliseconds where a linear programme takes
+    seconds.
+    """
+
+    def __init__(self, ridge: float = 1e-3) -> None:
+        """Take the ridge, relative to the rows' weights."""
+        self.ridge = ridge
+        self._center: Array = np.zeros(0)
+        self._scale: Array = np.ones(0)
+        self._weights: Array = np.zeros((1, len(TAUS)))
+
+    def _design(self, x: Array) -> Array:
+        return np.column_stack([np.ones(len(x)), (x - self._center) / self._scale])
+
+    def fit(self, x: Array, y: Array) -> None:
+        """Fit all levels."""
+        spread = x.std(axis=0)
+        self._center, self._scale = x.mean(axis=0), np.where(spread > 0, spread, 1.0)
+        z = self._design(x)
+        unit = float(np.abs(y - np.median(y)).mean()) or 1.0
+        target = y / unit
+        penalty = self.ridge * np.eye(z.shape[1]) * len(y)
+        penalty[0, 0] = 0.0
+        columns = []
+        for tau in TAUS:
+            weights = np.zeros(z.shape[1])
+            weights[0] = np.quantile(target, tau)
+            for _ in range(STEPS):
+                pull = 1.0 / (SMOOTH + np.abs(target - z @ weights))
+                left = z.T @ (z * pull[:, None]) + penalty
+                right = z.T @ (pull * target) + (2 * tau - 1) * z.sum(axis=0)
+                weights = np.linalg.solve(left, right)
+            columns.append(weights * unit)
+        self._weights = np.stack(columns, axis=1)
+
+    def predict(self, x: Array) -> Array:
+        """Return quantiles, shape (rows, levels)."""
+        return np.asarray(self._design(x) @ self._weights)
