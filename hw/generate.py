@@ -32,6 +32,7 @@ from .wrapper import (
 __all__ = [
     "generate",
     "kernel_name",
+    "kernel_ports",
     "kernel_text",
     "product_bits",
     "product_text",
@@ -50,8 +51,12 @@ def kernel_name(spec: MacSpec) -> str:
     return f"hq_mac_{weight}_{act}_l{spec.lanes}_a{width}_{spec.overflow.value}"
 
 
+def kernel_ports(spec: MacSpec, style: str = "plain") -> dict[str, int]:
+    """Return the ports of the kernel of ``spec``: name to vector width, 0 for a single bit."""
+    return _ports(spec, style_of(style, spec))
+
+
 def _ports(spec: MacSpec, style: Style) -> dict[str, int]:
-    """Return port name -> vector width, 0 for a single bit."""
     per_dot = style.timing is not None
     return {
         "clk_i": 0,
