@@ -16,6 +16,7 @@ __all__ = ["exponent_bit", "hidden_bit", "hq_add_exponents", "hq_mux_shift", "hq
 
 SITE_INPUTS: Final = 5
 LUT_INPUTS: Final = 6
+SPLIT_FIELD: Final = 4
 
 
 @lru_cache(maxsize=65536)
@@ -87,19 +88,17 @@ def hq_add_exponents(weight_exp: ArrayLike, act_exp: ArrayLike, there: ArrayLike
     """The sum of two exponents ``max(e, 1)`` with their hidden bits: decoders and ``hq_add``.
 
     A carry position for each sum bit; a LUT in front of those that add two bits, the lowest of
-    which takes in the activation's low exponent bit as far as it has six inputs.  Exact to 5 bits.
+    which makes the activation's low exponent bit itself.  From four bits on, synthesis makes a net
+    of a field's upper bits (all but two) first, which leaves three inputs to the rest.  Exact.
     """
     w, a = np.asarray(weight_exp), np.asarray(act_exp)
     some = np.asarray(there)
-    total = np.maximum(w, a) + 1
-    chain = block(sites=total, raw=np.minimum(w, a))
-    fits = a + 1 <= LUT_INPUTS
-    return (
-        chain * some
-        + exponent_bit(w, some)
-        + hidden_bit(a, some * fits)
-        + exponent_bit(a, some * ~fits)
-    )
+    chain = block(sites=np.maximum(w, a) + 1, raw=np.minimum(w, a))
+    uppers = _gate(np.maximum(w - 2, 1), some * (w >= SPLIT_FIELD))
+    uppers = uppers + _gate(np.maximum(a - 2, 1), some * (a >= SPLIT_FIELD))
+    weight_own = block(sites=1, raw=2)  # hidden bit and low exponent bit
+    act_own = hidden_bit(np.minimum(a, SPLIT_FIELD - 1), some)
+    return (chain + weight_own) * some + act_own + uppers
 
 
 def _last_stage(product_bits: ArrayLike) -> Block:
