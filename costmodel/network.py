@@ -19,7 +19,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any
 
 from hw.sites import Resources
 from hwquant.errors import InputError, SpecError
@@ -27,6 +27,7 @@ from hwquant.mac import MacSpec, Overflow
 from hwquant.workload import Layer, Workload
 
 from .kernel import KernelCost, estimate
+from .memory import Memory, weight_memory
 
 __all__ = [
     "Folding",
@@ -39,12 +40,6 @@ __all__ = [
     "weight_memory",
 ]
 
-ROM_DEPTH: Final = 128
-"""The deepest weight memory built from LUTs; a deeper one is block RAM."""
-
-_BRAM18: Final = ((1, 16384), (2, 8192), (4, 4096), (9, 2048), (18, 1024), (36, 512))
-"""Width and depth of one 18 kbit block RAM in each of its shapes."""
-
 
 class Folding(StrEnum):
     """How layers share kernels; see the module."""
@@ -52,15 +47,6 @@ class Folding(StrEnum):
     PER_LAYER = "per-layer"
     PER_CHANNEL = "per-channel"
     SHARED = "shared"
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """A weight memory: its bits, and the LUTs or 18 kbit block RAMs that hold them."""
-
-    bits: int = 0
-    luts: int = 0
-    bram18: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,24 +158,6 @@ class NetworkCost:
             "kernels": [use.to_json() for use in self.kernels],
             "layers": [use.to_json() for use in self.layers],
         }
-
-
-def weight_memory(words: int, width: int) -> Memory:
-    """Return a read-only memory of ``words`` words of ``width`` bits.
-
-    Up to `ROM_DEPTH` words it is LUTs, 64 bits in each; beyond, the fewest 18 kbit block RAMs that
-    one shape alone gives.
-
-    >>> weight_memory(64, 4), weight_memory(1024, 18)
-    (Memory(bits=256, luts=4, bram18=0), Memory(bits=18432, luts=0, bram18=1))
-    """
-    bits = words * width
-    if bits == 0:
-        return Memory()
-    if words <= ROM_DEPTH:
-        return Memory(bits, luts=width * math.ceil(words / 64))
-    blocks = min(math.ceil(words / depth) * math.ceil(width / wide) for wide, depth in _BRAM18)
-    return Memory(bits, bram18=blocks)
 
 
 def network_cost(

@@ -102,7 +102,8 @@ def test_a_short_layer_gets_no_more_lanes_than_products():
     ("words", "width", "memory"),
     [
         (0, 8, Memory()),
-        (1, 4, Memory(4, luts=4)),
+        (1, 4, Memory(4)),
+        (2, 5, Memory(10, luts=3)),
         (65, 4, Memory(260, luts=8)),
         (128, 3, Memory(384, luts=6)),
         (129, 36, Memory(129 * 36, bram18=1)),
