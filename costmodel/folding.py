@@ -99,7 +99,7 @@ class Fold:
             "out": None if self.out is None else str(self.out),
             "acc_bits": self.spec.accumulator.width,
             "macs": layer.macs,
-            "bops": layer.macs * layer.weight.bits * layer.act.bits,
+            "bops": layer.bops,
             "weight_bits": layer.weight_bits,
             "pe": self.pe,
             "simd": self.simd,

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The price of a network: kernels for a stated folding, plus weight memory.
+"""The price of a network: kernels for a stated folding, weight memory, and conversion back.
 
-It prices the multiply-accumulates and the weights, nothing else: no activation buffers, no
-requantizers, no control.  The folding says how many kernels there are and who uses them:
+It prices the multiply-accumulates, the weights and the requantizers, nothing else: no activation
+buffers, no control.  The totals stand without and with the requantizers.  The folding says how many
+kernels there are and who uses them (`costmodel.folded` searches one for each layer instead):
 
 ``per-layer``    one kernel for each layer, all layers at work at once (a pipeline of layers); a
                  new inference starts as often as the slowest layer allows.
@@ -23,11 +24,15 @@ from typing import Any
 
 from hw.sites import Resources
 from hwquant.errors import InputError, SpecError
+from hwquant.formats import Format
 from hwquant.mac import MacSpec, Overflow
 from hwquant.workload import Layer, Workload
 
+from .conversion import requant_price
+from .folding import output_formats
 from .kernel import KernelCost, estimate
 from .memory import Memory, weight_memory
+from .usage import Usage, total
 
 __all__ = [
     "Folding",
@@ -51,12 +56,23 @@ class Folding(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class KernelUse:
-    """``copies`` equal kernels, each with its own ``memory``; ``cost`` is that of one."""
+    """``copies`` equal kernels, each with its own ``memory`` and requantizers; prices of one."""
 
     spec: MacSpec
     copies: int
     cost: KernelCost
     memory: Memory
+    requant: Usage = Usage()
+
+    @property
+    def without_conversion(self) -> Usage:
+        """All copies with their memories."""
+        return self.copies * (Usage.of(self.cost.resources) + self.memory.usage)
+
+    @property
+    def with_conversion(self) -> Usage:
+        """All copies with memories and requantizers."""
+        return self.without_conversion + self.copies * self.requant
 
     def to_json(self) -> dict[str, Any]:
         """Return one row of the kernel table."""
@@ -70,6 +86,8 @@ class KernelUse:
             "memory_bits": self.memory.bits,
             "memory_luts": self.memory.luts,
             "memory_bram18": self.memory.bram18,
+            "without_conversion": self.without_conversion.to_json(),
+            "with_conversion": self.with_conversion.to_json(),
         }
 
 
@@ -90,6 +108,7 @@ class LayerUse:
             "act": str(self.layer.act),
             "acc_bits": self.layer.acc_bits,
             "macs": self.layer.macs,
+            "bops": self.layer.bops,
             "weight_bits": self.layer.weight_bits,
             "kernel": self.kernel,
             "cycles": self.cycles,
@@ -127,6 +146,16 @@ class NetworkCost:
         )
 
     @property
+    def without_conversion(self) -> Usage:
+        """The sum over kernels and weight memories, requantizers left out."""
+        return total(use.without_conversion for use in self.kernels)
+
+    @property
+    def with_conversion(self) -> Usage:
+        """The sum over everything that is priced."""
+        return total(use.with_conversion for use in self.kernels)
+
+    @property
     def latency_cycles(self) -> int:
         """Cycles of one inference when every layer waits for the one before it."""
         return sum(use.cycles for use in self.layers)
@@ -147,7 +176,10 @@ class NetworkCost:
             "weight_bits": sum(use.layer.weight_bits for use in self.layers),
             "memory_luts": memory.luts,
             "memory_bram18": memory.bram18,
+            "without_conversion": self.without_conversion.to_json(),
+            "with_conversion": self.with_conversion.to_json(),
             "macs": sum(use.layer.macs for use in self.layers),
+            "bops": sum(use.layer.bops for use in self.layers),
             "interval_cycles": self.interval_cycles,
             "latency_cycles": self.latency_cycles,
             "folding": self.folding.value,
@@ -168,18 +200,21 @@ def network_cost(
     synth: bool = False,
     overflow: Overflow | str = Overflow.WRAP,
     price: Callable[[MacSpec], KernelCost] | None = None,
+    requant: Callable[[Format, int, int], Usage] = requant_price,
 ) -> NetworkCost:
     """Return the price of ``workload`` with kernels of ``lanes`` lanes under ``folding``.
 
     A layer shorter than ``lanes`` gets as many lanes as it has products.  Equal kernels are
     synthesized once.  ``synth`` is passed on to `costmodel.kernel.estimate`, unless ``price`` says
-    what a kernel costs.
+    what a kernel costs; ``requant`` what a requantizer does, from output format, accumulator bits
+    and channels.  Every kernel has one for each format its layers are converted to.
 
     Raises `SpecError` for an unknown folding, `InputError` for a workload without layers,
     `ToolError` when Yosys is needed and missing.
     """
     chosen = _folding(folding)
     groups = kernel_groups(workload, folding=chosen, lanes=lanes, overflow=overflow)
+    outs = output_formats(workload)
     kernels = []
     uses: dict[int, LayerUse] = {}
     for number, (spec, members) in enumerate(groups):
@@ -188,7 +223,14 @@ def network_cost(
         words = sum(_words(layer, spec.lanes, copies) for layer in layers)
         memory = weight_memory(words, spec.lanes * spec.weight.bits)
         cost = estimate(spec, synth=synth) if price is None else price(spec)
-        kernels.append(KernelUse(spec, copies, cost, memory))
+        channels: dict[Format, int] = {}
+        for index, layer in zip(members, layers, strict=True):
+            out = outs[index]
+            if out is not None:
+                channels[out] = channels.get(out, 0) + math.ceil(layer.channels / copies)
+        width = spec.accumulator.width
+        back = total(requant(out, width, count) for out, count in channels.items())
+        kernels.append(KernelUse(spec, copies, cost, memory, back))
         for index, layer in zip(members, layers, strict=True):
             beats = math.ceil(layer.length / spec.lanes)
             uses[index] = LayerUse(layer, number, math.ceil(layer.outputs / copies) * beats)

@@ -39,6 +39,11 @@ class Layer:
         return self.length * self.outputs
 
     @property
+    def bops(self) -> int:
+        """Bit operations per inference: products times the bits of both operands."""
+        return self.macs * self.weight.bits * self.act.bits
+
+    @property
     def weight_bits(self) -> int:
         """Bits of weight memory."""
         return self.weights * self.weight.bits

@@ -95,6 +95,8 @@ class PriceList:
         totals = cost.to_json()
         tables = ("kernels", "layers", "weight_bits", "macs")
         metrics = {name: value for name, value in totals.items() if name not in tables}
+        for whole in ("without_conversion", "with_conversion"):
+            metrics |= {f"{name}_{whole}": count for name, count in metrics.pop(whole).items()}
         counts = ("lut_sites", "lut_raw", "ff", "carry", "dsp")
         detail = [
             layer.to_json()
