@@ -19,6 +19,15 @@ _CHECK: Final = re.compile(
 )
 """A block with nothing but an elaboration error, in code without comments and indents."""
 
+_BOUND: Final = re.compile(
+    r"""^localparam\ bit\ (?:Bad\w+|Legal)\ =[^;]*;\n
+        | (?<=;\ )Legal\ &&\ (?=\w+\ )
+        | (?<=\belse\ )if\ \(Legal\)\ (?=begin\b)
+        | (?<=\ =\ )Legal\ \?\ ([^;]*)\ :\ 1(?=;)""",
+    re.MULTILINE | re.VERBOSE,
+)
+"""Names of illegal parameters, and what keeps them from being unrolled: true in all hardware."""
+
 
 @cache
 def source_text(name: str) -> str:
@@ -39,6 +48,6 @@ def sources_sha256(sources: tuple[str, ...]) -> str:
     digest = hashlib.sha256()
     for name in sources:
         code = (line.partition("//")[0].strip() for line in source_text(name).splitlines())
-        text = _CHECK.sub("", "\n".join(filter(None, code)))
+        text = _BOUND.sub(r"\1", _CHECK.sub("", "\n".join(filter(None, code))))
         digest.update(f"{name}\n{text}\n".encode())
     return digest.hexdigest()

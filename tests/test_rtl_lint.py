@@ -134,7 +134,7 @@ def test_lint_notices(fault, tmp_path):
 
 ILLEGAL = {
     "Bits must be 1..8": ("WeightBits(4)", "WeightBits(9)"),
-    "ProductBits does not match": ("ProductBits(9)", "ProductBits(8)"),
+    "ProductBits must be the width": ("ProductBits(9)", "ProductBits(8)"),
     "AccBits must be 2..1024": ("AccBits(9)", "AccBits(1)"),
     "ExpBits must be 0": ("WeightFloat(1)", "WeightFloat(0)"),
 }

@@ -27,6 +27,9 @@ module hq_acc #(
   output logic [AccBits-1:0] acc_o
 );
 
+  if (SumBits < 1 || SumBits > 1024) begin : gen_bad_sum_bits
+    $error("hq_acc: SumBits must be 1..1024");
+  end
   if (AccBits < 2 || AccBits > 1024) begin : gen_bad_acc
     $error("hq_acc: AccBits must be 2..1024");
   end

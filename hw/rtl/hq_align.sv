@@ -22,6 +22,9 @@ module hq_align #(
   output logic [OutBits-1:0] mag_o
 );
 
+  if (Offset > 512) begin : gen_bad_offset
+    $error("hq_align: Offset must be 0..512");
+  end
   if (InBits < 1 || InBits > 64) begin : gen_bad_in
     $error("hq_align: InBits must be 1..64");
   end

@@ -32,18 +32,36 @@ module hq_bias #(
   output logic over_o
 );
 
-  if (SumBits < BiasBits) begin : gen_bad_bias
+  localparam bit BadAccBits = AccBits < 1 || AccBits > 4096;
+  if (BadAccBits) begin : gen_bad_acc_bits
+    $error("hq_bias: AccBits must be 1..4096");
+  end
+  localparam bit BadBiasBits = BiasBits < 1 || BiasBits > 4096;
+  if (BadBiasBits) begin : gen_bad_bias_bits
+    $error("hq_bias: BiasBits must be 1..4096");
+  end
+  localparam bit BadSumBits = SumBits < 1 || SumBits > 4096;
+  if (BadSumBits) begin : gen_bad_sum_bits
+    $error("hq_bias: SumBits must be 1..4096");
+  end
+  localparam bit BadBias = SumBits < BiasBits;
+  if (BadBias) begin : gen_bad_bias
     $error("hq_bias: SumBits must be BiasBits or more");
   end
-  if (Drop >= SumBits) begin : gen_bad_drop
+  localparam bit BadDrop = Drop >= SumBits;
+  if (BadDrop) begin : gen_bad_drop
     $error("hq_bias: Drop must be 0..SumBits-1");
   end
-  if (Split && AccBits < SumBits + 1) begin : gen_bad_split
+  localparam bit BadSplit = Split && AccBits < SumBits + 1;
+  if (BadSplit) begin : gen_bad_split
     $error("hq_bias: Split must be 0 unless AccBits is SumBits+1 or more");
   end
-  if (!Split && SumBits < AccBits) begin : gen_bad_sum
+  localparam bit BadSum = !Split && SumBits < AccBits;
+  if (BadSum) begin : gen_bad_sum
     $error("hq_bias: SumBits must be AccBits or more without Split");
   end
+  localparam bit Legal =
+      !(BadAccBits || BadBiasBits || BadSumBits || BadBias || BadDrop || BadSplit || BadSum);
 
   localparam int unsigned Pairs = (Drop + 1) / 2;  // positions for the low bits
   localparam int unsigned KeptBits = SumBits - Drop;
@@ -61,7 +79,7 @@ module hq_bias #(
   assign chain_right[Pairs+:KeptBits] = right[SumBits-1:Drop];
   assign equal[0] = 1'b1;
 
-  for (genvar k = 0; k < Pairs; k++) begin : gen_pair
+  for (genvar k = 0; Legal && k < Pairs; k++) begin : gen_pair
     localparam int unsigned Bits = 2 * k + 1 < Drop ? 2 : 1;
     logic [Bits-1:0] a;
     logic [Bits-1:0] b;

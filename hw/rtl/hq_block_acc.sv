@@ -35,6 +35,12 @@ module hq_block_acc #(
   output logic [AccBits-1:0] acc_o
 );
 
+  if (SigBits < 1 || SigBits > 8) begin : gen_bad_sig_bits
+    $error("hq_block_acc: SigBits must be 1..8");
+  end
+  if (ExpBits < 1 || ExpBits > 16) begin : gen_bad_exp_bits
+    $error("hq_block_acc: ExpBits must be 1..16");
+  end
   if (SumBits < 2 || SumBits > 512) begin : gen_bad_sum
     $error("hq_block_acc: SumBits must be 2..512");
   end

@@ -31,9 +31,19 @@ module hq_block_seq #(
   output logic [SigBits-1:0] sig_o
 );
 
-  if (Latency < 1 || Latency > 64) begin : gen_bad_latency
+  localparam bit BadExpBits = ExpBits < 1 || ExpBits > 16;
+  if (BadExpBits) begin : gen_bad_exp_bits
+    $error("hq_block_seq: ExpBits must be 1..16");
+  end
+  localparam bit BadSigBits = SigBits < 1 || SigBits > 8;
+  if (BadSigBits) begin : gen_bad_sig_bits
+    $error("hq_block_seq: SigBits must be 1..8");
+  end
+  localparam bit BadLatency = Latency < 1 || Latency > 64;
+  if (BadLatency) begin : gen_bad_latency
     $error("hq_block_seq: Latency must be 1..64");
   end
+  localparam bit Legal = !(BadExpBits || BadSigBits || BadLatency);
 
   logic start_q;  // the next beat starts a block
   logic fresh_q;  // the block under way is the first of its dot product
@@ -68,7 +78,7 @@ module hq_block_seq #(
     .sig_o(sig)
   );
 
-  for (genvar k = 0; k < Latency; k++) begin : gen_stage
+  for (genvar k = 0; Legal && k < Latency; k++) begin : gen_stage
     always_ff @(posedge clk_i) begin
       if (rst_i) take_q[k] <= 1'b0;
       else if (en_i) take_q[k] <= k == 0 ? valid_i && last_i : take_q[k == 0 ? 0 : k-1];
@@ -86,7 +96,7 @@ module hq_block_seq #(
   if (E4m3) begin : gen_sig
     logic [Latency*SigBits-1:0] sig_q;
 
-    for (genvar k = 0; k < Latency; k++) begin : gen_stage
+    for (genvar k = 0; Legal && k < Latency; k++) begin : gen_stage
       always_ff @(posedge clk_i) begin
         if (en_i) begin
           sig_q[k*SigBits+:SigBits] <=

@@ -26,12 +26,15 @@ module hq_book_booth #(
   output logic [ABits+BBits-1:0] product_o
 );
 
-  if (ABits < 3 || ABits > 25) begin : gen_bad_a
+  localparam bit BadA = ABits < 3 || ABits > 25;
+  if (BadA) begin : gen_bad_a
     $error("hq_book_booth: ABits must be 3..25");
   end
-  if (BBits < 3 || BBits > 25) begin : gen_bad_b
+  localparam bit BadB = BBits < 3 || BBits > 25;
+  if (BadB) begin : gen_bad_b
     $error("hq_book_booth: BBits must be 3..25");
   end
+  localparam bit Legal = !(BadA || BadB);
 
   localparam int unsigned First = (ABits % 2 == 0) == ASigned ? 2 : 1;  // bits of the first digit
   localparam int unsigned Rows = (ABits - First + 1) / 2;  // Booth rows after it
@@ -80,7 +83,7 @@ module hq_book_booth #(
     assign rest[0] = {{Wide - BBits{BSigned && row[BBits-1]}}, row};
   end
 
-  for (genvar j = 0; j < Rows; j++) begin : gen_row
+  for (genvar j = 0; Legal && j < Rows; j++) begin : gen_row
     localparam int unsigned Place = First + 2 * j;  // weight of the digit
     localparam bit Last = j == Rows - 1;
     localparam int unsigned Left = ABits + BBits - Place;

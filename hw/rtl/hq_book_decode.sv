@@ -27,23 +27,27 @@ module hq_book_decode #(
   output logic [ExpOutBits-1:0] exp_o
 );
 
-  if (Bits < 1 || Bits > 8) begin : gen_bad_bits
+  localparam bit BadBits = Bits < 1 || Bits > 8;
+  if (BadBits) begin : gen_bad_bits
     $error("hq_book_decode: Bits must be 1..8");
   end
-  if (SigBits < 1 || SigBits > 25) begin : gen_bad_sig
+  localparam bit BadSig = SigBits < 1 || SigBits > 25;
+  if (BadSig) begin : gen_bad_sig
     $error("hq_book_decode: SigBits must be 1..25");
   end
-  if (Book && ExpBits != 0) begin : gen_bad_book
+  localparam bit BadBook = Book && ExpBits != 0;
+  if (BadBook) begin : gen_bad_book
     $error("hq_book_decode: a codebook has no exponent field, ExpBits must be 0");
   end
+  localparam bit Legal = !(BadBits || BadSig || BadBook);
 
   if (Book) begin : gen_book
     localparam int unsigned Depth = 1 << IndexBits;
 
-    for (genvar b = 0; b < SigBits; b++) begin : gen_bit
+    for (genvar b = 0; Legal && b < SigBits; b++) begin : gen_bit
       logic [Depth-1:0] column;
 
-      for (genvar w = 0; w < Depth; w++) begin : gen_word
+      for (genvar w = 0; Legal && w < Depth; w++) begin : gen_word
         assign column[w] = Words[w*SigBits+b];
       end
 

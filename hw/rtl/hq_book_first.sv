@@ -19,9 +19,11 @@ module hq_book_first #(
   output logic [Width-1:0] row_o
 );
 
-  if (Width < 3 || Width > 25) begin : gen_bad_width
+  localparam bit BadWidth = Width < 3 || Width > 25;
+  if (BadWidth) begin : gen_bad_width
     $error("hq_book_first: Width must be 3..25");
   end
+  localparam bit Legal = !BadWidth;
 
   // Inputs of the tables, as the truth tables of their own projections.
   localparam logic [31:0] D0 = 32'hAAAA_AAAA;
@@ -46,7 +48,7 @@ module hq_book_first #(
     .b_o(sign)
   );
 
-  for (genvar i = 2; i <= Width; i++) begin : gen_bit
+  for (genvar i = 2; Legal && i <= Width; i++) begin : gen_bit
     logic here;
 
     if (i < Width) begin : gen_inside

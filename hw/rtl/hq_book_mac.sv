@@ -43,9 +43,45 @@ module hq_book_mac #(
   output logic [AccBits-1:0] acc_o
 );
 
-  if (Lanes < 1) begin : gen_bad_lanes
-    $error("hq_book_mac: Lanes must be 1 or more");
+  localparam bit BadWeightBits = WeightBits < 1 || WeightBits > 8;
+  if (BadWeightBits) begin : gen_bad_weight_bits
+    $error("hq_book_mac: WeightBits must be 1..8");
   end
+  localparam bit BadActBits = ActBits < 1 || ActBits > 8;
+  if (BadActBits) begin : gen_bad_act_bits
+    $error("hq_book_mac: ActBits must be 1..8");
+  end
+  localparam bit BadWeightExpBits = WeightExpBits > 7;
+  if (BadWeightExpBits) begin : gen_bad_weight_exp_bits
+    $error("hq_book_mac: WeightExpBits must be 0..7");
+  end
+  localparam bit BadActExpBits = ActExpBits > 7;
+  if (BadActExpBits) begin : gen_bad_act_exp_bits
+    $error("hq_book_mac: ActExpBits must be 0..7");
+  end
+  localparam bit BadWeightSigBits = WeightSigBits < 1 || WeightSigBits > 25;
+  if (BadWeightSigBits) begin : gen_bad_weight_sig_bits
+    $error("hq_book_mac: WeightSigBits must be 1..25");
+  end
+  localparam bit BadActSigBits = ActSigBits < 1 || ActSigBits > 25;
+  if (BadActSigBits) begin : gen_bad_act_sig_bits
+    $error("hq_book_mac: ActSigBits must be 1..25");
+  end
+  localparam bit BadProductBits = ProductBits < 1 || ProductBits > 512;
+  if (BadProductBits) begin : gen_bad_product_bits
+    $error("hq_book_mac: ProductBits must be 1..512");
+  end
+  localparam bit BadAccBits = AccBits < 2 || AccBits > 1024;
+  if (BadAccBits) begin : gen_bad_acc_bits
+    $error("hq_book_mac: AccBits must be 2..1024");
+  end
+  localparam bit BadLanes = Lanes < 1 || Lanes > 4096;
+  if (BadLanes) begin : gen_bad_lanes
+    $error("hq_book_mac: Lanes must be 1..4096");
+  end
+  localparam bit Legal =
+      !(BadWeightBits || BadActBits || BadWeightExpBits || BadActExpBits || BadWeightSigBits ||
+      BadActSigBits || BadProductBits || BadAccBits || BadLanes);
 
   localparam int unsigned SumBits = ProductBits + $clog2(Lanes);
   localparam bit HasSign = (WeightFloat && WeightSigned) || (ActFloat && ActSigned);
@@ -70,7 +106,7 @@ module hq_book_mac #(
     end
   end
 
-  for (genvar lane = 0; lane < Lanes; lane++) begin : gen_lane
+  for (genvar lane = 0; Legal && lane < Lanes; lane++) begin : gen_lane
     logic [ProductBits-1:0] mag;
 
     hq_book_term #(

@@ -51,8 +51,26 @@ module hq_book_term #(
   localparam int unsigned ShiftBits =
       (WeightShiftBits > ActShiftBits ? WeightShiftBits : ActShiftBits) + 1;
 
+  if (WeightBits < 1 || WeightBits > 8) begin : gen_bad_weight_bits
+    $error("hq_book_term: WeightBits must be 1..8");
+  end
+  if (ActBits < 1 || ActBits > 8) begin : gen_bad_act_bits
+    $error("hq_book_term: ActBits must be 1..8");
+  end
+  if (WeightExpBits > 7) begin : gen_bad_weight_exp_bits
+    $error("hq_book_term: WeightExpBits must be 0..7");
+  end
+  if (ActExpBits > 7) begin : gen_bad_act_exp_bits
+    $error("hq_book_term: ActExpBits must be 0..7");
+  end
+  if (WeightSigBits < 1 || WeightSigBits > 25) begin : gen_bad_weight_sig_bits
+    $error("hq_book_term: WeightSigBits must be 1..25");
+  end
+  if (ActSigBits < 1 || ActSigBits > 25) begin : gen_bad_act_sig_bits
+    $error("hq_book_term: ActSigBits must be 1..25");
+  end
   if (ProductBits != NeededBits) begin : gen_bad_product_bits
-    $error("hq_book_term: ProductBits does not match the two formats");
+    $error("hq_book_term: ProductBits must be the width of the formats' product");
   end
 
   logic weight_neg;

@@ -27,12 +27,15 @@ module hq_booth #(
   output logic [ABits+BBits-1:0] product_o
 );
 
-  if (ABits < 3 || ABits > 8) begin : gen_bad_a
+  localparam bit BadA = ABits < 3 || ABits > 8;
+  if (BadA) begin : gen_bad_a
     $error("hq_booth: ABits must be 3..8");
   end
-  if (BBits < 3 || BBits > 8) begin : gen_bad_b
+  localparam bit BadB = BBits < 3 || BBits > 8;
+  if (BadB) begin : gen_bad_b
     $error("hq_booth: BBits must be 3..8");
   end
+  localparam bit Legal = !(BadA || BadB);
 
   localparam int unsigned First = (ABits % 2 == 0) == ASigned ? 2 : 1;  // bits of the first digit
   localparam int unsigned Rows = (ABits - First + 1) / 2;  // Booth rows after it
@@ -69,7 +72,7 @@ module hq_booth #(
     assign rest[0] = {{Wide - BBits{BSigned && row[BBits-1]}}, row};
   end
 
-  for (genvar j = 0; j < Rows; j++) begin : gen_row
+  for (genvar j = 0; Legal && j < Rows; j++) begin : gen_row
     localparam int unsigned Place = First + 2 * j;  // weight of the digit
     localparam bit Last = j == Rows - 1;
     localparam int unsigned Left = ABits + BBits - Place;

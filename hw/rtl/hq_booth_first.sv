@@ -21,9 +21,11 @@ module hq_booth_first #(
   output logic [Width-1:0] row_o
 );
 
-  if (Width < 3 || Width > 8) begin : gen_bad_width
+  localparam bit BadWidth = Width < 3 || Width > 8;
+  if (BadWidth) begin : gen_bad_width
     $error("hq_booth_first: Width must be 3..8");
   end
+  localparam bit Legal = !BadWidth;
 
   if (Width <= 4) begin : gen_tables
     // Inputs of the tables, as the truth tables of their own projections; V3 and above extend a
@@ -50,7 +52,7 @@ module hq_booth_first #(
     logic [3:0] value;
     assign value = 4'(value_i);
 
-    for (genvar i = 0; i < Width; i++) begin : gen_bit
+    for (genvar i = 0; Legal && i < Width; i++) begin : gen_bit
       // No bit needs those far above it, and the sign needs only the multiplicand's.
       localparam int unsigned Above = i + 3 < Width ? i + 3 : Width;
       localparam logic [3:0] Sign = 4'(1 << (Width - 1));
@@ -88,7 +90,7 @@ module hq_booth_first #(
       .b_o(sign)
     );
 
-    for (genvar i = 2; i <= Width; i++) begin : gen_bit
+    for (genvar i = 2; Legal && i <= Width; i++) begin : gen_bit
       logic here;
 
       if (i < Width) begin : gen_inside

@@ -35,9 +35,23 @@ module hq_booth_mac #(
   output logic [AccBits-1:0] acc_o
 );
 
-  if ((WeightTwos && WeightFlip) || (ActTwos && ActFlip)) begin : gen_bad_sign
-    $error("hq_booth_mac: an operand has Twos or Flip, not both");
+  localparam bit BadWeightBits = WeightBits < 1 || WeightBits > 9;
+  if (BadWeightBits) begin : gen_bad_weight_bits
+    $error("hq_booth_mac: WeightBits must be 1..9");
   end
+  localparam bit BadActBits = ActBits < 1 || ActBits > 9;
+  if (BadActBits) begin : gen_bad_act_bits
+    $error("hq_booth_mac: ActBits must be 1..9");
+  end
+  localparam bit BadAccBits = AccBits < 2 || AccBits > 1024;
+  if (BadAccBits) begin : gen_bad_acc_bits
+    $error("hq_booth_mac: AccBits must be 2..1024");
+  end
+  localparam bit BadSign = (WeightTwos && WeightFlip) || (ActTwos && ActFlip);
+  if (BadSign) begin : gen_bad_sign
+    $error("hq_booth_mac: WeightTwos and ActTwos must be 0 with WeightFlip and ActFlip");
+  end
+  localparam bit Legal = !(BadWeightBits || BadActBits || BadAccBits || BadSign);
 
   localparam int unsigned WeightWidth = WeightBits - (WeightFlip ? 1 : 0);
   localparam int unsigned ActWidth = ActBits - (ActFlip ? 1 : 0);
@@ -97,7 +111,7 @@ module hq_booth_mac #(
     .product_o(product)
   );
 
-  for (genvar i = 0; i < LowBits; i++) begin : gen_bit
+  for (genvar i = 0; Legal && i < LowBits; i++) begin : gen_bit
     if (i == 0) begin : gen_lowest
       hq_lut #(
         .Primitive(Primitive),

@@ -21,9 +21,11 @@ module hq_booth_row #(
   output logic [Width-1:0] sum_o
 );
 
-  if (Width < 1 || Width > 64) begin : gen_bad_width
+  localparam bit BadWidth = Width < 1 || Width > 64;
+  if (BadWidth) begin : gen_bad_width
     $error("hq_booth_row: Width must be 1..64");
   end
+  localparam bit Legal = !BadWidth;
 
   // Inputs of the table, as the truth tables of their own projections.
   localparam logic [63:0] Rest = 64'hAAAA_AAAA_AAAA_AAAA;
@@ -40,7 +42,7 @@ module hq_booth_row #(
   logic [Width-1:0] sel;
   logic unused_carry;
 
-  for (genvar i = 0; i < Width; i++) begin : gen_bit
+  for (genvar i = 0; Legal && i < Width; i++) begin : gen_bit
     hq_lut #(
       .Primitive(Primitive),
       .Init(Rest ^ Bit)

@@ -73,15 +73,45 @@ module hq_bucket #(
   localparam bit Fields = WeightSigBits == 1 && ActSigBits == 1 && HasWeightExp && HasActExp
       && Window == 0 && WeightExpBits + ActExpBits <= 6;
 
-  if (!HasWeightExp && !HasActExp) begin : gen_bad_exponents
-    $error("hq_bucket: WeightExpBits or ActExpBits must be 2 or more");
+  localparam bit BadWeightBits = WeightBits < 1 || WeightBits > 8;
+  if (BadWeightBits) begin : gen_bad_weight_bits
+    $error("hq_bucket: WeightBits must be 1..8");
   end
-  if (Window > 2) begin : gen_bad_window
+  localparam bit BadActBits = ActBits < 1 || ActBits > 8;
+  if (BadActBits) begin : gen_bad_act_bits
+    $error("hq_bucket: ActBits must be 1..8");
+  end
+  localparam bit BadWeightExpBits = WeightExpBits > 7;
+  if (BadWeightExpBits) begin : gen_bad_weight_exp_bits
+    $error("hq_bucket: WeightExpBits must be 0..7");
+  end
+  localparam bit BadActExpBits = ActExpBits > 7;
+  if (BadActExpBits) begin : gen_bad_act_exp_bits
+    $error("hq_bucket: ActExpBits must be 0..7");
+  end
+  localparam bit BadAddrBits = AddrBits < 1 || AddrBits > 6;
+  if (BadAddrBits) begin : gen_bad_addr_bits
+    $error("hq_bucket: AddrBits must be 1..6");
+  end
+  localparam bit BadBucketBits = BucketBits < 1 || BucketBits > 512;
+  if (BadBucketBits) begin : gen_bad_bucket_bits
+    $error("hq_bucket: BucketBits must be 1..512");
+  end
+  localparam bit BadExponents = !HasWeightExp && !HasActExp;
+  if (BadExponents) begin : gen_bad_exponents
+    $error("hq_bucket: WeightExpBits or ActExpBits must be 2..7");
+  end
+  localparam bit BadWindow = Window > 2;
+  if (BadWindow) begin : gen_bad_window
     $error("hq_bucket: Window must be 0..2");
   end
-  if (BucketBits <= MulBits) begin : gen_bad_bucket
+  localparam bit BadBucket = BucketBits <= MulBits;
+  if (BadBucket) begin : gen_bad_bucket
     $error("hq_bucket: BucketBits must exceed the product of the significands");
   end
+  localparam bit Legal =
+      !(BadWeightBits || BadActBits || BadWeightExpBits || BadActExpBits || BadAddrBits ||
+      BadBucketBits || BadExponents || BadWindow || BadBucket);
 
   // Operands.  Without a beat they are code 0, which adds nothing.
   logic [WeightBits-1:0] weight_q;
@@ -324,7 +354,7 @@ module hq_bucket #(
   end else begin : gen_portable
     logic [BucketBits-1:0] addend;
     // To clear, the addend is ~bucket, and with neg_q as carry the sum is 0.
-    for (genvar b = 0; b < BucketBits; b++) begin : gen_bit
+    for (genvar b = 0; Legal && b < BucketBits; b++) begin : gen_bit
       assign addend[b] = clear[b] ? !bucket[b] : top_q[b] ^ neg_q ^ placed[b];
     end
     hq_add #(

@@ -56,9 +56,53 @@ module hq_bucket_mac #(
   output logic [AccBits-1:0] acc_o
 );
 
-  if (Lanes < 1 || Lanes > 4096) begin : gen_bad_lanes
+  localparam bit BadWeightBits = WeightBits < 1 || WeightBits > 8;
+  if (BadWeightBits) begin : gen_bad_weight_bits
+    $error("hq_bucket_mac: WeightBits must be 1..8");
+  end
+  localparam bit BadActBits = ActBits < 1 || ActBits > 8;
+  if (BadActBits) begin : gen_bad_act_bits
+    $error("hq_bucket_mac: ActBits must be 1..8");
+  end
+  localparam bit BadWeightExpBits = WeightExpBits > 7;
+  if (BadWeightExpBits) begin : gen_bad_weight_exp_bits
+    $error("hq_bucket_mac: WeightExpBits must be 0..7");
+  end
+  localparam bit BadActExpBits = ActExpBits > 7;
+  if (BadActExpBits) begin : gen_bad_act_exp_bits
+    $error("hq_bucket_mac: ActExpBits must be 0..7");
+  end
+  localparam bit BadWindow = Window > 2;
+  if (BadWindow) begin : gen_bad_window
+    $error("hq_bucket_mac: Window must be 0..2");
+  end
+  localparam bit BadAddrBits = AddrBits < 1 || AddrBits > 6;
+  if (BadAddrBits) begin : gen_bad_addr_bits
+    $error("hq_bucket_mac: AddrBits must be 1..6");
+  end
+  localparam bit BadSteps = Steps < 1 || Steps > 1024;
+  if (BadSteps) begin : gen_bad_steps
+    $error("hq_bucket_mac: Steps must be 1..1024");
+  end
+  localparam bit BadBucketBits = BucketBits < 1 || BucketBits > 512;
+  if (BadBucketBits) begin : gen_bad_bucket_bits
+    $error("hq_bucket_mac: BucketBits must be 1..512");
+  end
+  localparam bit BadDrop = Drop > 1024;
+  if (BadDrop) begin : gen_bad_drop
+    $error("hq_bucket_mac: Drop must be 0..1024");
+  end
+  localparam bit BadAccBits = AccBits < 2 || AccBits > 1024;
+  if (BadAccBits) begin : gen_bad_acc_bits
+    $error("hq_bucket_mac: AccBits must be 2..1024");
+  end
+  localparam bit BadLanes = Lanes < 1 || Lanes > 4096;
+  if (BadLanes) begin : gen_bad_lanes
     $error("hq_bucket_mac: Lanes must be 1..4096");
   end
+  localparam bit Legal =
+      !(BadWeightBits || BadActBits || BadWeightExpBits || BadActExpBits || BadWindow ||
+      BadAddrBits || BadSteps || BadBucketBits || BadDrop || BadAccBits || BadLanes);
 
   localparam int unsigned Digit = 1 << Window;
   localparam int unsigned LowBits = Digit * Steps;
@@ -97,7 +141,7 @@ module hq_bucket_mac #(
     .valid_o(valid)
   );
 
-  for (genvar l = 0; l < Lanes; l++) begin : gen_lane
+  for (genvar l = 0; Legal && l < Lanes; l++) begin : gen_lane
     hq_bucket #(
       .Primitive(Primitive),
       .WeightBits(WeightBits),
@@ -148,7 +192,7 @@ module hq_bucket_mac #(
     always_ff @(posedge clk_i) begin
       if (shift) low_q <= LowBits'({digit, low_q} >> Digit);
     end
-  end else begin : gen_merge
+  end else if (Legal) begin : gen_merge
     localparam int unsigned CarryBits = $clog2(Lanes);
     localparam int unsigned TotalBits = Digit + CarryBits + 1;
     logic [Lanes*Digit-1:0] digit_q;
@@ -162,7 +206,7 @@ module hq_bucket_mac #(
     assign unused_top = ^{top, low_q};
     assign acc_o = low_q[Drop+:AccBits];
 
-    for (genvar l = 0; l < Lanes; l++) begin : gen_add
+    for (genvar l = 0; Legal && l < Lanes; l++) begin : gen_add
       logic [TotalBits-1:0] sum;
       if (l == 0) begin : gen_first
         assign sum = TotalBits'(carry_q) + TotalBits'(digit_q[0+:Digit]);

@@ -25,12 +25,15 @@ module hq_bucket_mul #(
   output logic [OutBits-1:0] product_o
 );
 
-  if (ABits < 1 || ABits > 8) begin : gen_bad_a
+  localparam bit BadA = ABits < 1 || ABits > 8;
+  if (BadA) begin : gen_bad_a
     $error("hq_bucket_mul: ABits must be 1..8");
   end
-  if (BBits < 1 || BBits > 8) begin : gen_bad_b
+  localparam bit BadB = BBits < 1 || BBits > 8;
+  if (BadB) begin : gen_bad_b
     $error("hq_bucket_mul: BBits must be 1..8");
   end
+  localparam bit Legal = !(BadA || BadB);
 
   // Truth tables of the bits of a 3 x 3 product, a_i the low index bits.
   function automatic logic [63:0] table3(input int unsigned place);
@@ -45,7 +48,7 @@ module hq_bucket_mul #(
 
     assign low[0] = a_i[0] && b_i[0];
     assign low[1] = (a_i[1] && b_i[0]) ^ (a_i[0] && b_i[1]);
-    for (genvar i = 2; i < 6; i++) begin : gen_bit
+    for (genvar i = 2; Legal && i < 6; i++) begin : gen_bit
       hq_lut #(
         .Primitive(1'b1),
         .Init(table3(i))

@@ -22,9 +22,15 @@ module hq_bucket_ram #(
   output logic [Width-1:0] data_o
 );
 
-  if (AddrBits < 1 || AddrBits > 6) begin : gen_bad_address
+  localparam bit BadWidth = Width < 1 || Width > 512;
+  if (BadWidth) begin : gen_bad_width
+    $error("hq_bucket_ram: Width must be 1..512");
+  end
+  localparam bit BadAddress = AddrBits < 1 || AddrBits > 6;
+  if (BadAddress) begin : gen_bad_address
     $error("hq_bucket_ram: AddrBits must be 1..6");
   end
+  localparam bit Legal = !(BadWidth || BadAddress);
 
   if (!Primitive) begin : gen_portable
     logic [Width-1:0] mem[1<<AddrBits];
@@ -49,7 +55,7 @@ module hq_bucket_ram #(
     assign data = Bits'(data_i);
     assign data_o = read[Width-1:0];
 
-    for (genvar c = 0; c < Wide; c++) begin : gen_wide
+    for (genvar c = 0; Legal && c < Wide; c++) begin : gen_wide
       RAM32M16 u_ram (
         .WCLK(clk_i), .WE(we_i),
         .ADDRA(addr), .ADDRB(addr), .ADDRC(addr), .ADDRD(addr),
@@ -74,7 +80,7 @@ module hq_bucket_ram #(
         .DOC(read[16*Wide+4+:2]), .DOD(read[16*Wide+6+:2])
       );
     end
-    for (genvar b = Bits - Ones; b < Bits; b++) begin : gen_one
+    for (genvar b = Bits - Ones; Legal && b < Bits; b++) begin : gen_one
       RAM32X1S u_ram (
         .WCLK(clk_i), .WE(we_i), .D(data[b]), .O(read[b]),
         .A0(addr[0]), .A1(addr[1]), .A2(addr[2]), .A3(addr[3]), .A4(addr[4])
@@ -85,7 +91,7 @@ module hq_bucket_ram #(
       assign unused_rest = ^read[Bits-1:Width];
     end
   end else begin : gen_deep64
-    for (genvar b = 0; b < Width; b++) begin : gen_one
+    for (genvar b = 0; Legal && b < Width; b++) begin : gen_one
       RAM64X1S u_ram (
         .WCLK(clk_i), .WE(we_i), .D(data_i[b]), .O(data_o[b]),
         .A0(addr_i[0]), .A1(addr_i[1]), .A2(addr_i[2]),

@@ -19,9 +19,11 @@ module hq_chain #(
   output logic carry_o
 );
 
-  if (Width < 1) begin : gen_bad_width
-    $error("hq_chain: Width must be 1 or more");
+  localparam bit BadWidth = Width < 1 || Width > 4096;
+  if (BadWidth) begin : gen_bad_width
+    $error("hq_chain: Width must be 1..4096");
   end
+  localparam bit Legal = !BadWidth;
 
   if (Primitive) begin : gen_cells
     localparam int unsigned Cells = (Width + 7) / 8;
@@ -36,7 +38,7 @@ module hq_chain #(
     assign sum_o = sum[Width-1:0];
     assign carry_o = carry[Width-1];
 
-    for (genvar c = 0; c < Cells; c++) begin : gen_cell
+    for (genvar c = 0; Legal && c < Cells; c++) begin : gen_cell
       logic first;
 
       if (c == 0) begin : gen_first

@@ -21,6 +21,9 @@ module hq_clamp #(
   output logic [Bits-1:0] code_o
 );
 
+  if (InBits < 1 || InBits > 4096) begin : gen_bad_in_bits
+    $error("hq_clamp: InBits must be 1..4096");
+  end
   if (Bits < 1 || Bits > 8) begin : gen_bad_bits
     $error("hq_clamp: Bits must be 1..8");
   end

@@ -23,11 +23,13 @@ module hq_const_add #(
   output logic [OutBits-1:0] sum_o
 );
 
-  if (Width < 1) begin : gen_bad_width
-    $error("hq_const_add: Width must be 1 or more");
+  localparam bit BadWidth = Width < 1 || Width > 4096;
+  if (BadWidth) begin : gen_bad_width
+    $error("hq_const_add: Width must be 1..4096");
   end
+  localparam bit Legal = !BadWidth;
 
-  localparam int unsigned Slices = (Width + 1) / 2;
+  localparam int unsigned Slices = Legal ? (Width + 1) / 2 : 1;
   localparam logic [2*Slices-1:0] FlipA = (2 * Slices)'(InvA);
   localparam logic [2*Slices-1:0] FlipB = (2 * Slices)'(InvB);
 
@@ -49,7 +51,7 @@ module hq_const_add #(
   assign total[2*Slices] = carry[Slices];
   assign sum_o = total[OutBits-1:0];
 
-  for (genvar k = 0; k < Slices; k++) begin : gen_slice
+  for (genvar k = 0; Legal && k < Slices; k++) begin : gen_slice
     localparam logic [31:0] P = A0 ^ {32{FlipA[2*k]}};
     localparam logic [31:0] Q = B0 ^ {32{FlipB[2*k]}};
     localparam logic [31:0] R = A1 ^ {32{FlipA[2*k+1]}};

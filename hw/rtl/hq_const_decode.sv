@@ -18,6 +18,9 @@ module hq_const_decode #(
   output logic [Width-1:0] x_o
 );
 
+  if (ExpBits > 7) begin : gen_bad_exp_bits
+    $error("hq_const_decode: ExpBits must be 0..7");
+  end
   if (Bits < 1 || Bits > 8) begin : gen_bad_bits
     $error("hq_const_decode: Bits must be 1..8");
   end

@@ -30,11 +30,14 @@ module hq_const_row #(
   output logic [OutBits-1:0] sum_o
 );
 
+  if (Width < 1 || Width > 4096) begin : gen_bad_width
+    $error("hq_const_row: Width must be 1..4096");
+  end
   if (Extras > 2) begin : gen_bad_extras
     $error("hq_const_row: Extras must be 0..2");
   end
   if (!Extend && Extras > 1) begin : gen_bad_extend
-    $error("hq_const_row: Extras of 2 need Extend");
+    $error("hq_const_row: Extend must be 1 with Extras of 2");
   end
 
   logic [Width-1:0] sum;

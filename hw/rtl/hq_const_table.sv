@@ -13,17 +13,20 @@ module hq_const_table #(
   output logic [Width-1:0] data_o
 );
 
-  if (Inputs < 1 || Inputs > 8) begin : gen_bad_inputs
+  localparam bit BadInputs = Inputs < 1 || Inputs > 8;
+  if (BadInputs) begin : gen_bad_inputs
     $error("hq_const_table: Inputs must be 1..8");
   end
-  if (Width < 1) begin : gen_bad_width
-    $error("hq_const_table: Width must be 1 or more");
+  localparam bit BadWidth = Width < 1 || Width > 4096;
+  if (BadWidth) begin : gen_bad_width
+    $error("hq_const_table: Width must be 1..4096");
   end
+  localparam bit Legal = !(BadInputs || BadWidth);
 
-  for (genvar b = 0; b < Width; b++) begin : gen_bit
+  for (genvar b = 0; Legal && b < Width; b++) begin : gen_bit
     logic [(1<<Inputs)-1:0] column;
 
-    for (genvar w = 0; w < (1 << Inputs); w++) begin : gen_word
+    for (genvar w = 0; Legal && w < (1 << Inputs); w++) begin : gen_word
       assign column[w] = Words[w*Width+b];
     end
 

@@ -34,8 +34,8 @@ module hq_decode #(
   if (!Float && ExpBits != 0) begin : gen_bad_integer
     $error("hq_decode: an integer has no exponent field, ExpBits must be 0");
   end
-  if (ExpBits + (Signed ? 1 : 0) > Bits) begin : gen_bad_fields
-    $error("hq_decode: sign and exponent fields exceed Bits");
+  if (ExpBits > Bits || ExpBits + (Signed ? 1 : 0) > Bits) begin : gen_bad_fields
+    $error("hq_decode: ExpBits must be 0..Bits, less the sign bit");
   end
 
   if (!Float) begin : gen_integer

@@ -44,9 +44,33 @@ module hq_decode_mac #(
   output logic [AccBits-1:0] acc_o
 );
 
-  if (WeightExpBits > 1 || ActExpBits > 1) begin : gen_bad_exponent
+  localparam bit BadWeightBits = WeightBits < 1 || WeightBits > 8;
+  if (BadWeightBits) begin : gen_bad_weight_bits
+    $error("hq_decode_mac: WeightBits must be 1..8");
+  end
+  localparam bit BadActBits = ActBits < 1 || ActBits > 8;
+  if (BadActBits) begin : gen_bad_act_bits
+    $error("hq_decode_mac: ActBits must be 1..8");
+  end
+  localparam bit BadWeightSigBits = WeightSigBits < 1 || WeightSigBits > 25;
+  if (BadWeightSigBits) begin : gen_bad_weight_sig_bits
+    $error("hq_decode_mac: WeightSigBits must be 1..25");
+  end
+  localparam bit BadActSigBits = ActSigBits < 1 || ActSigBits > 25;
+  if (BadActSigBits) begin : gen_bad_act_sig_bits
+    $error("hq_decode_mac: ActSigBits must be 1..25");
+  end
+  localparam bit BadAccBits = AccBits < 2 || AccBits > 1024;
+  if (BadAccBits) begin : gen_bad_acc_bits
+    $error("hq_decode_mac: AccBits must be 2..1024");
+  end
+  localparam bit BadExponent = WeightExpBits > 1 || ActExpBits > 1;
+  if (BadExponent) begin : gen_bad_exponent
     $error("hq_decode_mac: WeightExpBits and ActExpBits must be 0 or 1");
   end
+  localparam bit Legal =
+      !(BadWeightBits || BadActBits || BadWeightSigBits || BadActSigBits || BadAccBits ||
+      BadExponent);
 
   localparam bit WeightTwos = WeightSigned && !WeightFloat;
   localparam bit ActTwos = ActSigned && !ActFloat;
@@ -142,7 +166,7 @@ module hq_decode_mac #(
     .product_o(product)
   );
 
-  for (genvar i = 0; i < LowBits; i++) begin : gen_bit
+  for (genvar i = 0; Legal && i < LowBits; i++) begin : gen_bit
     if (i == 0) begin : gen_lowest
       hq_lut #(
         .Primitive(Primitive),

@@ -18,9 +18,15 @@ module hq_delay #(
   output logic [Width-1:0] out_o
 );
 
-  if (Stages > 16) begin : gen_bad_stages
+  localparam bit BadWidth = Width < 1 || Width > 4096;
+  if (BadWidth) begin : gen_bad_width
+    $error("hq_delay: Width must be 1..4096");
+  end
+  localparam bit BadStages = Stages > 16;
+  if (BadStages) begin : gen_bad_stages
     $error("hq_delay: Stages must be 0..16");
   end
+  localparam bit Legal = !(BadWidth || BadStages);
 
   if (Stages == 0) begin : gen_wire
     logic unused_control;
@@ -29,7 +35,7 @@ module hq_delay #(
   end else begin : gen_registers
     logic [Stages*Width-1:0] stage_q;
 
-    for (genvar k = 0; k < Stages; k++) begin : gen_stage
+    for (genvar k = 0; Legal && k < Stages; k++) begin : gen_stage
       if (k == 0) begin : gen_first
         always_ff @(posedge clk_i) begin
           if (rst_i) stage_q[0+:Width] <= '0;

@@ -43,9 +43,32 @@ module hq_digit_mac #(
   localparam int unsigned Bits = 2 * (Rows - 1) + 32'(Widths[8*(Rows-1)+:8]);
   localparam int unsigned LowBits = Bits - (Signs[Rows-1] ? 1 : 0);
 
-  if (Index < 1 || Index > 3) begin : gen_bad_index
-    $error("hq_digit_mac: the codebook must have 1..3 bits beside its sign");
+  localparam bit BadWeightBits = WeightBits < 1 || WeightBits > 8;
+  if (BadWeightBits) begin : gen_bad_weight_bits
+    $error("hq_digit_mac: WeightBits must be 1..8");
   end
+  localparam bit BadActBits = ActBits < 1 || ActBits > 8;
+  if (BadActBits) begin : gen_bad_act_bits
+    $error("hq_digit_mac: ActBits must be 1..8");
+  end
+  localparam bit BadRows = Rows < 1 || Rows > 13;
+  if (BadRows) begin : gen_bad_rows
+    $error("hq_digit_mac: Rows must be 1..13");
+  end
+  localparam bit BadMaxBits = MaxBits < 2 || MaxBits > 52;
+  if (BadMaxBits) begin : gen_bad_max_bits
+    $error("hq_digit_mac: MaxBits must be 2..52");
+  end
+  localparam bit BadAccBits = AccBits < 2 || AccBits > 1024;
+  if (BadAccBits) begin : gen_bad_acc_bits
+    $error("hq_digit_mac: AccBits must be 2..1024");
+  end
+  localparam bit BadIndex = Index < 1 || Index > 3;
+  if (BadIndex) begin : gen_bad_index
+    $error("hq_digit_mac: the codebook's WeightBits or ActBits must be 1..3, less the sign bit");
+  end
+  localparam bit Legal =
+      !(BadWeightBits || BadActBits || BadRows || BadMaxBits || BadAccBits || BadIndex);
 
   // Inputs of the tables, as the truth tables of their own projections.
   localparam logic [63:0] Acc = 64'hAAAA_AAAA_AAAA_AAAA;
@@ -94,7 +117,7 @@ module hq_digit_mac #(
     .product_o(product)
   );
 
-  for (genvar i = 0; i < LowBits; i++) begin : gen_bit
+  for (genvar i = 0; Legal && i < LowBits; i++) begin : gen_bit
     hq_lut #(
       .Primitive(Primitive),
       .Init(Acc ^ Neg ^ Product)

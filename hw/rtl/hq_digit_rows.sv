@@ -27,12 +27,15 @@ module hq_digit_rows #(
   output logic [OutBits-1:0] product_o
 );
 
-  if (XBits < 1 || XBits > 25 || Rows != (XBits + 1) / 2) begin : gen_bad_x
+  localparam bit BadX = XBits < 1 || XBits > 25 || Rows != (XBits + 1) / 2;
+  if (BadX) begin : gen_bad_x
     $error("hq_digit_rows: XBits must be 1..25 and Rows half of it");
   end
-  if (MaxBits < 2 || MaxBits > 52) begin : gen_bad_width
+  localparam bit BadWidth = MaxBits < 2 || MaxBits > 52;
+  if (BadWidth) begin : gen_bad_width
     $error("hq_digit_rows: MaxBits must be 2..52");
   end
+  localparam bit Legal = !(BadX || BadWidth);
 
   localparam int unsigned Wide = MaxBits + 2;
 
@@ -41,7 +44,7 @@ module hq_digit_rows #(
 
   assign x = (2 * Rows)'(x_i);
 
-  for (genvar k = 0; k < Rows; k++) begin : gen_row
+  for (genvar k = 0; Legal && k < Rows; k++) begin : gen_row
     localparam int unsigned Width = 32'(Widths[8*k+:8]);
     localparam bit [32*MaxBits-1:0] Row = Init[32*MaxBits*k+:32*MaxBits];
 
@@ -51,7 +54,7 @@ module hq_digit_rows #(
     assign in = {x[2*k+:2], index_i};
 
     if (k == 0) begin : gen_first
-      for (genvar i = 0; i < Width; i += 2) begin : gen_pair
+      for (genvar i = 0; Legal && i < Width; i += 2) begin : gen_pair
         if (i + 1 < Width) begin : gen_two
           hq_lut_pair #(
             .Primitive(Primitive),
@@ -79,7 +82,7 @@ module hq_digit_rows #(
 
       assign rest = part[k-1][2+:Width];
 
-      for (genvar i = 0; i < Width; i++) begin : gen_bit
+      for (genvar i = 0; Legal && i < Width; i++) begin : gen_bit
         hq_lut #(
           .Primitive(Primitive),
           .Init({~Row[32*i+:32], Row[32*i+:32]})

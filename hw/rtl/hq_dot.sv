@@ -28,16 +28,40 @@ module hq_dot #(
   output logic carry_o
 );
 
-  if (Lanes < 1 || Lanes > 4096) begin : gen_bad_lanes
+  localparam bit BadWeightBits = WeightBits < 1 || WeightBits > 8;
+  if (BadWeightBits) begin : gen_bad_weight_bits
+    $error("hq_dot: WeightBits must be 1..8");
+  end
+  localparam bit BadActBits = ActBits < 1 || ActBits > 8;
+  if (BadActBits) begin : gen_bad_act_bits
+    $error("hq_dot: ActBits must be 1..8");
+  end
+  localparam bit BadWeightExpBits = WeightExpBits > 7;
+  if (BadWeightExpBits) begin : gen_bad_weight_exp_bits
+    $error("hq_dot: WeightExpBits must be 0..7");
+  end
+  localparam bit BadActExpBits = ActExpBits > 7;
+  if (BadActExpBits) begin : gen_bad_act_exp_bits
+    $error("hq_dot: ActExpBits must be 0..7");
+  end
+  localparam bit BadProductBits = ProductBits < 1 || ProductBits > 512;
+  if (BadProductBits) begin : gen_bad_product_bits
+    $error("hq_dot: ProductBits must be 1..512");
+  end
+  localparam bit BadLanes = Lanes < 1 || Lanes > 4096;
+  if (BadLanes) begin : gen_bad_lanes
     $error("hq_dot: Lanes must be 1..4096");
   end
+  localparam bit Legal =
+      !(BadWeightBits || BadActBits || BadWeightExpBits || BadActExpBits || BadProductBits ||
+      BadLanes);
 
   localparam bit HasSign = (WeightFloat && WeightSigned) || (ActFloat && ActSigned);
 
   logic [Lanes-1:0][ProductBits-1:0] term;
   logic [Lanes-1:0] neg;
 
-  for (genvar lane = 0; lane < Lanes; lane++) begin : gen_lane
+  for (genvar lane = 0; Legal && lane < Lanes; lane++) begin : gen_lane
     logic [ProductBits-1:0] mag;
 
     hq_term #(

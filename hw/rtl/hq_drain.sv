@@ -46,8 +46,8 @@ module hq_drain #(
   if (Last < First || Last >= (1 << AddrBits)) begin : gen_bad_last
     $error("hq_drain: Last must be First..2**AddrBits-1");
   end
-  if (Steps < Buckets) begin : gen_bad_steps
-    $error("hq_drain: Steps must be Last-First+1 or more");
+  if (Steps < Buckets || Steps > 1024) begin : gen_bad_steps
+    $error("hq_drain: Steps must be Last-First+1..1024");
   end
 
   logic busy_q;  // no beat is taken

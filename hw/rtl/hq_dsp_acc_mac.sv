@@ -38,15 +38,37 @@ module hq_dsp_acc_mac #(
   output logic [AccBits-1:0] acc_o
 );
 
-  if (Lanes < 1 || Lanes > 2) begin : gen_bad_lanes
+  localparam bit BadWeightBits = WeightBits < 1 || WeightBits > 8;
+  if (BadWeightBits) begin : gen_bad_weight_bits
+    $error("hq_dsp_acc_mac: WeightBits must be 1..8");
+  end
+  localparam bit BadActBits = ActBits < 1 || ActBits > 8;
+  if (BadActBits) begin : gen_bad_act_bits
+    $error("hq_dsp_acc_mac: ActBits must be 1..8");
+  end
+  localparam bit BadWeightExpBits = WeightExpBits > 7;
+  if (BadWeightExpBits) begin : gen_bad_weight_exp_bits
+    $error("hq_dsp_acc_mac: WeightExpBits must be 0..7");
+  end
+  localparam bit BadActExpBits = ActExpBits > 7;
+  if (BadActExpBits) begin : gen_bad_act_exp_bits
+    $error("hq_dsp_acc_mac: ActExpBits must be 0..7");
+  end
+  localparam bit BadLanes = Lanes < 1 || Lanes > 2;
+  if (BadLanes) begin : gen_bad_lanes
     $error("hq_dsp_acc_mac: Lanes must be 1..2");
   end
-  if (AccBits < 2 || AccBits > 48) begin : gen_bad_acc
+  localparam bit BadAcc = AccBits < 2 || AccBits > 48;
+  if (BadAcc) begin : gen_bad_acc
     $error("hq_dsp_acc_mac: AccBits must be 2..48");
   end
-  if (ProductBits < 2 || ProductBits > 47) begin : gen_bad_product
+  localparam bit BadProduct = ProductBits < 2 || ProductBits > 47;
+  if (BadProduct) begin : gen_bad_product
     $error("hq_dsp_acc_mac: ProductBits must be 2..47");
   end
+  localparam bit Legal =
+      !(BadWeightBits || BadActBits || BadWeightExpBits || BadActExpBits || BadLanes || BadAcc ||
+      BadProduct);
 
   localparam bit Twos = WeightTwos || ActTwos;
 
@@ -76,7 +98,7 @@ module hq_dsp_acc_mac #(
   assign take = en_i && valid_q[1];
   assign valid_o = valid_q[2];
 
-  for (genvar lane = 0; lane < Lanes; lane++) begin : gen_lane
+  for (genvar lane = 0; Legal && lane < Lanes; lane++) begin : gen_lane
     logic [ProductBits-1:0] narrow;
 
     hq_tree_lane #(

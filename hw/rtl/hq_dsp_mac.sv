@@ -38,6 +38,24 @@ module hq_dsp_mac #(
   output logic [AccBits-1:0] acc_o
 );
 
+  if (WeightBits < 1 || WeightBits > 8) begin : gen_bad_weight_bits
+    $error("hq_dsp_mac: WeightBits must be 1..8");
+  end
+  if (ActBits < 1 || ActBits > 8) begin : gen_bad_act_bits
+    $error("hq_dsp_mac: ActBits must be 1..8");
+  end
+  if (WeightExpBits > 7) begin : gen_bad_weight_exp_bits
+    $error("hq_dsp_mac: WeightExpBits must be 0..7");
+  end
+  if (ActExpBits > 7) begin : gen_bad_act_exp_bits
+    $error("hq_dsp_mac: ActExpBits must be 0..7");
+  end
+  if (WeightWidth < 1 || WeightWidth > 27) begin : gen_bad_weight_width
+    $error("hq_dsp_mac: WeightWidth must be 1..27");
+  end
+  if (ActWidth < 1 || ActWidth > 27) begin : gen_bad_act_width
+    $error("hq_dsp_mac: ActWidth must be 1..27");
+  end
   if (AccBits < 2 || AccBits > 48) begin : gen_bad_acc
     $error("hq_dsp_mac: AccBits must be 2..48");
   end

@@ -27,6 +27,12 @@ module hq_dsp_operand #(
   localparam int unsigned Largest = ExpBits > 1 ? (1 << ExpBits) - 2 : 0;
   localparam int unsigned Needed = SigBits + Largest + (Float || !Signed ? 1 : 0);
 
+  if (Bits < 1 || Bits > 8) begin : gen_bad_bits
+    $error("hq_dsp_operand: Bits must be 1..8");
+  end
+  if (ExpBits > 7) begin : gen_bad_exp_bits
+    $error("hq_dsp_operand: ExpBits must be 0..7");
+  end
   if (OutBits != Needed) begin : gen_bad_out
     $error("hq_dsp_operand: OutBits must be the width of the format's values");
   end

@@ -58,15 +58,64 @@ module hq_dsp_tile #(
   localparam bit HasSign = (WeightFloat && WeightSigned) || (ActFloat && ActSigned);
   localparam int unsigned Fields = Weights * Acts;
 
-  if (Weights < 1 || Acts < 1 || Fields * Stride > 49) begin : gen_bad_count
+  localparam bit BadWeightBits = WeightBits < 1 || WeightBits > 8;
+  if (BadWeightBits) begin : gen_bad_weight_bits
+    $error("hq_dsp_tile: WeightBits must be 1..8");
+  end
+  localparam bit BadActBits = ActBits < 1 || ActBits > 8;
+  if (BadActBits) begin : gen_bad_act_bits
+    $error("hq_dsp_tile: ActBits must be 1..8");
+  end
+  localparam bit BadWeightExpBits = WeightExpBits > 7;
+  if (BadWeightExpBits) begin : gen_bad_weight_exp_bits
+    $error("hq_dsp_tile: WeightExpBits must be 0..7");
+  end
+  localparam bit BadActExpBits = ActExpBits > 7;
+  if (BadActExpBits) begin : gen_bad_act_exp_bits
+    $error("hq_dsp_tile: ActExpBits must be 0..7");
+  end
+  localparam bit BadStride = Stride < 1 || Stride > 49;
+  if (BadStride) begin : gen_bad_stride
+    $error("hq_dsp_tile: Stride must be 1..49");
+  end
+  localparam bit BadWeightStep = WeightStep > 49;
+  if (BadWeightStep) begin : gen_bad_weight_step
+    $error("hq_dsp_tile: WeightStep must be 0..49");
+  end
+  localparam bit BadActStep = ActStep > 49;
+  if (BadActStep) begin : gen_bad_act_step
+    $error("hq_dsp_tile: ActStep must be 0..49");
+  end
+  localparam bit BadProductBits = ProductBits < 1 || ProductBits > 512;
+  if (BadProductBits) begin : gen_bad_product_bits
+    $error("hq_dsp_tile: ProductBits must be 1..512");
+  end
+  localparam bit BadAccBits = AccBits < 2 || AccBits > 1024;
+  if (BadAccBits) begin : gen_bad_acc_bits
+    $error("hq_dsp_tile: AccBits must be 2..1024");
+  end
+  localparam bit BadCount =
+      Weights < 1 || Weights > 49 || Acts < 1 || Acts > 49 || Fields * Stride > 49;
+  if (BadCount) begin : gen_bad_count
     $error("hq_dsp_tile: Weights * Acts * Stride must be 1..49");
   end
-  if (SigBits < 1 || SigBits > Stride) begin : gen_bad_sig
+  localparam bit BadSig = SigBits < 1 || SigBits > Stride;
+  if (BadSig) begin : gen_bad_sig
     $error("hq_dsp_tile: SigBits must be 1..Stride");
   end
-  if (InDsp && (WeightFloat || ActFloat || AccBits > Stride)) begin : gen_bad_in_dsp
+  localparam bit BadInDsp = InDsp && (WeightFloat || ActFloat || AccBits > Stride);
+  if (BadInDsp) begin : gen_bad_in_dsp
     $error("hq_dsp_tile: InDsp needs integers and AccBits up to Stride");
   end
+  localparam bit BadSteps =
+      (Weights > 1 && WeightStep < Stride) || (Acts > 1 && ActStep < Stride);
+  if (BadSteps) begin : gen_bad_steps
+    $error("hq_dsp_tile: WeightStep and ActStep must be Stride..49 where there are several");
+  end
+  localparam bit Legal =
+      !(BadWeightBits || BadActBits || BadWeightExpBits || BadActExpBits || BadStride ||
+      BadWeightStep || BadActStep || BadProductBits || BadAccBits || BadCount || BadSig ||
+      BadInDsp || BadSteps);
 
   // Multiplicands, without the sign of a minifloat.
   localparam int unsigned WeightSig = !WeightFloat ? WeightBits
@@ -113,7 +162,7 @@ module hq_dsp_tile #(
     assign act_code = act_i;
   end
 
-  for (genvar i = 0; i < Weights; i++) begin : gen_weight
+  for (genvar i = 0; Legal && i < Weights; i++) begin : gen_weight
     logic unused_neg;
     logic [(WeightExpBits > 1 ? WeightExpBits : 1)-1:0] unused_exp;
 
@@ -130,7 +179,7 @@ module hq_dsp_tile #(
     );
   end
 
-  for (genvar j = 0; j < Acts; j++) begin : gen_act
+  for (genvar j = 0; Legal && j < Acts; j++) begin : gen_act
     logic unused_neg;
     logic [(ActExpBits > 1 ? ActExpBits : 1)-1:0] unused_exp;
 
@@ -171,7 +220,7 @@ module hq_dsp_tile #(
   end
 
   // Narrow port: what is above a negative number is one less.
-  for (genvar j = 0; j < Few; j++) begin : gen_few
+  for (genvar j = 0; Legal && j < Few; j++) begin : gen_few
     localparam int unsigned Last = j == Few - 1 ? 18 : (j + 1) * FewStep;
     localparam int unsigned Space = Last - j * FewStep;
 
@@ -190,7 +239,7 @@ module hq_dsp_tile #(
 
       assign borrow = right[j*FewStep-1];
       assign own[0] = few[j][0] ^ borrow;
-      for (genvar b = 1; b < FewBits; b++) begin : gen_bit
+      for (genvar b = 1; Legal && b < FewBits; b++) begin : gen_bit
         assign own[b] = few[j][b] ^ (borrow && few[j][b-1:0] == '0);
       end
       assign own[FewBits] = few[j][FewBits-1] || (borrow && few[j] == '0);
@@ -280,8 +329,8 @@ module hq_dsp_tile #(
 
   logic [Fields-1:0] valid_each;
 
-  for (genvar i = 0; i < Weights; i++) begin : gen_row
-    for (genvar j = 0; j < Acts; j++) begin : gen_col
+  for (genvar i = 0; Legal && i < Weights; i++) begin : gen_row
+    for (genvar j = 0; Legal && j < Acts; j++) begin : gen_col
       localparam int unsigned Field = (i * WeightStep + j * ActStep) / Stride;
       localparam int unsigned Room = Field == Fields - 1 ? 48 - Field * Stride : Stride;
 

@@ -20,9 +20,11 @@ module hq_fold #(
   output logic [Width:0] sum_o
 );
 
-  if (Width < 2) begin : gen_bad_width
-    $error("hq_fold: Width must be 2 or more");
+  localparam bit BadWidth = Width < 2 || Width > 4096;
+  if (BadWidth) begin : gen_bad_width
+    $error("hq_fold: Width must be 2..4096");
   end
+  localparam bit Legal = !BadWidth;
 
   // Inputs of the tables, as the truth tables of their own projections.
   localparam logic [31:0] A = 32'hAAAA_AAAA;
@@ -33,7 +35,7 @@ module hq_fold #(
   logic [Width-1:0] sel;
   logic [Width-1:0] data;
 
-  for (genvar i = 0; i < Width; i++) begin : gen_bit
+  for (genvar i = 0; Legal && i < Width; i++) begin : gen_bit
     localparam bit Top = i == Width - 1;
 
     hq_lut_pair #(

@@ -35,8 +35,26 @@ module hq_mac #(
   output logic [AccBits-1:0] acc_o
 );
 
-  if (Lanes < 1) begin : gen_bad_lanes
-    $error("hq_mac: Lanes must be 1 or more");
+  if (WeightBits < 1 || WeightBits > 8) begin : gen_bad_weight_bits
+    $error("hq_mac: WeightBits must be 1..8");
+  end
+  if (ActBits < 1 || ActBits > 8) begin : gen_bad_act_bits
+    $error("hq_mac: ActBits must be 1..8");
+  end
+  if (WeightExpBits > 7) begin : gen_bad_weight_exp_bits
+    $error("hq_mac: WeightExpBits must be 0..7");
+  end
+  if (ActExpBits > 7) begin : gen_bad_act_exp_bits
+    $error("hq_mac: ActExpBits must be 0..7");
+  end
+  if (ProductBits < 1 || ProductBits > 512) begin : gen_bad_product_bits
+    $error("hq_mac: ProductBits must be 1..512");
+  end
+  if (AccBits < 2 || AccBits > 1024) begin : gen_bad_acc_bits
+    $error("hq_mac: AccBits must be 2..1024");
+  end
+  if (Lanes < 1 || Lanes > 4096) begin : gen_bad_lanes
+    $error("hq_mac: Lanes must be 1..4096");
   end
 
   localparam int unsigned SumBits = ProductBits + $clog2(Lanes);

@@ -21,8 +21,8 @@ module hq_mul #(
   output logic [OutBits-1:0] p_o
 );
 
-  if (ABits < 1 || BBits < 1) begin : gen_bad_width
-    $error("hq_mul: operand widths must be 1 or more");
+  if (ABits < 1 || ABits > 4096 || BBits < 1 || BBits > 4096) begin : gen_bad_width
+    $error("hq_mul: ABits and BBits must be 1..4096");
   end
 
   if (!ASigned && !BSigned) begin : gen_unsigned

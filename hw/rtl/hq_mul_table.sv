@@ -20,9 +20,11 @@ module hq_mul_table #(
   output logic [Bits-1:0] product_o
 );
 
-  if (ABits < 1 || BBits < 1 || ABits + BBits > 6) begin : gen_bad_width
-    $error("hq_mul_table: ABits and BBits must be 1 or more and 6 or less together");
+  localparam bit BadWidth = ABits < 1 || ABits > 5 || BBits < 1 || BBits > 5 || ABits + BBits > 6;
+  if (BadWidth) begin : gen_bad_width
+    $error("hq_mul_table: ABits and BBits must be 1..5 and 6 or less together");
   end
+  localparam bit Legal = !BadWidth;
 
   // Truth table of product bit `place`; index {b, a}.
   function automatic logic [63:0] truth(input int unsigned place);
@@ -38,7 +40,7 @@ module hq_mul_table #(
     end
   endfunction
 
-  for (genvar i = 0; i < Bits; i++) begin : gen_bit
+  for (genvar i = 0; Legal && i < Bits; i++) begin : gen_bit
     localparam int unsigned AUsed = i < ABits ? i + 1 : ABits;
     localparam int unsigned BUsed = i < BBits ? i + 1 : BBits;
 

@@ -21,9 +21,19 @@ module hq_mux_shift #(
   output logic [OutBits-1:0] out_o
 );
 
-  if (ByBits < 1 || ByBits > 2) begin : gen_bad_by
+  localparam bit BadBits = Bits < 1 || Bits > 512;
+  if (BadBits) begin : gen_bad_bits
+    $error("hq_mux_shift: Bits must be 1..512");
+  end
+  localparam bit BadStep = Step < 1 || Step > 128;
+  if (BadStep) begin : gen_bad_step
+    $error("hq_mux_shift: Step must be 1..128");
+  end
+  localparam bit BadBy = ByBits < 1 || ByBits > 2;
+  if (BadBy) begin : gen_bad_by
     $error("hq_mux_shift: ByBits must be 1..2");
   end
+  localparam bit Legal = !(BadBits || BadStep || BadBy);
 
   // Inputs of the table, as the truth tables of their own projections.
   localparam logic [63:0] X0 = 64'hAAAA_AAAA_AAAA_AAAA;
@@ -40,10 +50,10 @@ module hq_mux_shift #(
   logic [1:0] by;
   assign by = 2'(by_i);
 
-  for (genvar i = 0; i < OutBits; i++) begin : gen_bit
+  for (genvar i = 0; Legal && i < OutBits; i++) begin : gen_bit
     logic [3:0] x;
 
-    for (genvar k = 0; k < 4; k++) begin : gen_in
+    for (genvar k = 0; Legal && k < 4; k++) begin : gen_in
       if (k >= (1 << ByBits) || i < Step * k) begin : gen_below
         assign x[k] = 1'b0;
       end else if (i - Step * k < Bits) begin : gen_inside

@@ -28,6 +28,9 @@ module hq_norm #(
   output logic sticky_o
 );
 
+  if (Keep < 1 || Keep > 64) begin : gen_bad_keep
+    $error("hq_norm: Keep must be 1..64");
+  end
   if (Steps > 7) begin : gen_bad_steps
     $error("hq_norm: Steps must be 0..7");
   end

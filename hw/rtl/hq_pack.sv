@@ -34,12 +34,15 @@ module hq_pack #(
   output logic [Bits-1:0] code_o
 );
 
-  if (Bits < 2 || Bits > 8) begin : gen_bad_bits
+  localparam bit BadBits = ExpBits > 8 || ManBits > 8 || Bits < 2 || Bits > 8;
+  if (BadBits) begin : gen_bad_bits
     $error("hq_pack: sign, ExpBits and ManBits must make 2..8 bits");
   end
-  if (MaxCode >= (1 << MagBits)) begin : gen_bad_max
+  localparam bit BadMax = MaxCode >= (1 << MagBits);
+  if (BadMax) begin : gen_bad_max
     $error("hq_pack: MaxCode must be below 2**(ExpBits + ManBits)");
   end
+  localparam bit Legal = !(BadBits || BadMax);
 
   logic [MagBits-1:0] magnitude;
   logic [MagBits:0] rounded;
@@ -62,7 +65,7 @@ module hq_pack #(
 
   assign up = neg_i ? ~top_i[0] | (~sticky_i & odd) : top_i[0] & (sticky_i | odd);
   // Bit b flips when all below it are ones: a few LUTs, where a carry chain would be longer.
-  for (genvar b = 0; b <= MagBits; b++) begin : gen_bit
+  for (genvar b = 0; Legal && b <= MagBits; b++) begin : gen_bit
     if (b == 0) begin : gen_low
       assign rounded[b] = magnitude[b] ^ up;
     end else if (b < MagBits) begin : gen_middle

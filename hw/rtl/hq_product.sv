@@ -25,6 +25,18 @@ module hq_product #(
   output logic [ProductBits-1:0] product_o
 );
 
+  if (WeightBits < 1 || WeightBits > 8) begin : gen_bad_weight_bits
+    $error("hq_product: WeightBits must be 1..8");
+  end
+  if (ActBits < 1 || ActBits > 8) begin : gen_bad_act_bits
+    $error("hq_product: ActBits must be 1..8");
+  end
+  if (WeightExpBits > 7) begin : gen_bad_weight_exp_bits
+    $error("hq_product: WeightExpBits must be 0..7");
+  end
+  if (ActExpBits > 7) begin : gen_bad_act_exp_bits
+    $error("hq_product: ActExpBits must be 0..7");
+  end
   if (ProductBits < 1 || ProductBits > 512) begin : gen_bad_product
     $error("hq_product: ProductBits must be 1..512");
   end

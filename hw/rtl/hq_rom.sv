@@ -20,12 +20,15 @@ module hq_rom #(
   output logic [Width-1:0] data_o
 );
 
-  if (Depth < 1) begin : gen_bad_depth
-    $error("hq_rom: Depth must be 1 or more");
+  localparam bit BadDepth = Depth < 1 || Depth > 1048576;
+  if (BadDepth) begin : gen_bad_depth
+    $error("hq_rom: Depth must be 1..1048576");
   end
-  if (Width < 1) begin : gen_bad_width
-    $error("hq_rom: Width must be 1 or more");
+  localparam bit BadWidth = Width < 1 || Width > 4096;
+  if (BadWidth) begin : gen_bad_width
+    $error("hq_rom: Width must be 1..4096");
   end
+  localparam bit Legal = !(BadDepth || BadWidth);
 
   if (Depth == 1) begin : gen_constant
     logic unused_control;
@@ -42,10 +45,10 @@ module hq_rom #(
       if (en_i) data_o <= mem[addr_i];
     end
   end else begin : gen_luts
-    for (genvar b = 0; b < Width; b++) begin : gen_bit
+    for (genvar b = 0; Legal && b < Width; b++) begin : gen_bit
       logic [(1<<AddrBits)-1:0] column;
 
-      for (genvar w = 0; w < (1 << AddrBits); w++) begin : gen_word
+      for (genvar w = 0; Legal && w < (1 << AddrBits); w++) begin : gen_word
         if (w < Depth) begin : gen_used
           assign column[w] = Words[w*Width+b];
         end else begin : gen_excluded

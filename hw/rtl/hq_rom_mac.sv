@@ -39,12 +39,27 @@ module hq_rom_mac #(
   localparam int unsigned LowBits = Bits - (ProductSigned ? 1 : 0);
   localparam int unsigned Depth = 1 << Inputs;
 
-  if (Inputs < 2 || Inputs > 8) begin : gen_bad_inputs
-    $error("hq_rom_mac: both codes must have 2..8 bits together beside their signs");
+  localparam bit BadWeightBits = WeightBits < 1 || WeightBits > 8;
+  if (BadWeightBits) begin : gen_bad_weight_bits
+    $error("hq_rom_mac: WeightBits must be 1..8");
   end
-  if (Bits < 2 || Bits > 50) begin : gen_bad_bits
+  localparam bit BadActBits = ActBits < 1 || ActBits > 8;
+  if (BadActBits) begin : gen_bad_act_bits
+    $error("hq_rom_mac: ActBits must be 1..8");
+  end
+  localparam bit BadAccBits = AccBits < 2 || AccBits > 1024;
+  if (BadAccBits) begin : gen_bad_acc_bits
+    $error("hq_rom_mac: AccBits must be 2..1024");
+  end
+  localparam bit BadInputs = Inputs < 2 || Inputs > 8;
+  if (BadInputs) begin : gen_bad_inputs
+    $error("hq_rom_mac: WeightBits and ActBits must be 2..8 together, less the sign bits");
+  end
+  localparam bit BadBits = Bits < 2 || Bits > 50;
+  if (BadBits) begin : gen_bad_bits
     $error("hq_rom_mac: Bits must be 2..50");
   end
+  localparam bit Legal = !(BadWeightBits || BadActBits || BadAccBits || BadInputs || BadBits);
 
   // Inputs of the tables, as the truth tables of their own projections.
   localparam logic [63:0] Acc = 64'hAAAA_AAAA_AAAA_AAAA;
@@ -71,17 +86,17 @@ module hq_rom_mac #(
   assign neg = (WeightFlip && weight_q[WeightBits-1]) ^ (ActFlip && act_q[ActBits-1]);
   assign sign = neg ^ (ProductSigned && product[Bits-1]);
 
-  for (genvar i = 0; i < Bits; i++) begin : gen_product
+  for (genvar i = 0; Legal && i < Bits; i++) begin : gen_product
     logic [Depth-1:0] column;
 
-    for (genvar w = 0; w < Depth; w++) begin : gen_word
+    for (genvar w = 0; Legal && w < Depth; w++) begin : gen_word
       assign column[w] = Words[w*Bits+i];
     end
 
     assign product[i] = column[index];
   end
 
-  for (genvar i = 0; i < LowBits; i++) begin : gen_bit
+  for (genvar i = 0; Legal && i < LowBits; i++) begin : gen_bit
     hq_lut #(
       .Primitive(Primitive),
       .Init(Acc ^ Neg ^ Product)

@@ -17,9 +17,15 @@ module hq_shift #(
   output logic sticky_o
 );
 
-  if (AmountBits < 1 || AmountBits > 11) begin : gen_bad_amount
+  localparam bit BadWidth = Width < 1 || Width > 4096;
+  if (BadWidth) begin : gen_bad_width
+    $error("hq_shift: Width must be 1..4096");
+  end
+  localparam bit BadAmount = AmountBits < 1 || AmountBits > 11;
+  if (BadAmount) begin : gen_bad_amount
     $error("hq_shift: AmountBits must be 1..11");
   end
+  localparam bit Legal = !(BadWidth || BadAmount);
 
   logic [AmountBits:0][Width-1:0] x;
   logic [AmountBits:0] sticky;
@@ -27,7 +33,7 @@ module hq_shift #(
   assign x[AmountBits] = x_i;
   assign sticky[AmountBits] = sticky_i;
 
-  for (genvar k = 0; k < AmountBits; k++) begin : gen_step
+  for (genvar k = 0; Legal && k < AmountBits; k++) begin : gen_step
     localparam int unsigned Places = (1 << k) < Width ? 1 << k : Width;
     logic [Width-1:0] moved;
 

@@ -42,16 +42,33 @@ module hq_shift_mac #(
   localparam bit WeightShifts = WeightExpBits > 1;
   localparam bit ActShifts = ActExpBits > 1;
 
-  if (!WeightShifts && !ActShifts) begin : gen_bad_exp
-    $error("hq_shift_mac: an operand must have 2 or more exponent bits");
+  localparam bit BadWeightBits = WeightBits < 1 || WeightBits > 8;
+  if (BadWeightBits) begin : gen_bad_weight_bits
+    $error("hq_shift_mac: WeightBits must be 1..8");
   end
-  if (WeightExpBits > 7 || ActExpBits > 7) begin : gen_bad_wide
+  localparam bit BadActBits = ActBits < 1 || ActBits > 8;
+  if (BadActBits) begin : gen_bad_act_bits
+    $error("hq_shift_mac: ActBits must be 1..8");
+  end
+  localparam bit BadAccBits = AccBits < 2 || AccBits > 1024;
+  if (BadAccBits) begin : gen_bad_acc_bits
+    $error("hq_shift_mac: AccBits must be 2..1024");
+  end
+  localparam bit BadExp = !WeightShifts && !ActShifts;
+  if (BadExp) begin : gen_bad_exp
+    $error("hq_shift_mac: WeightExpBits or ActExpBits must be 2..7");
+  end
+  localparam bit BadWide = WeightExpBits > 7 || ActExpBits > 7;
+  if (BadWide) begin : gen_bad_wide
     $error("hq_shift_mac: WeightExpBits and ActExpBits must be 0..7");
   end
-  if ((WeightTwos && (WeightFlip || WeightExpBits > 0)) ||
-      (ActTwos && (ActFlip || ActExpBits > 0))) begin : gen_bad_sign
-    $error("hq_shift_mac: a two's complement operand has neither sign bit nor exponent");
+  localparam bit BadSign =
+      (WeightTwos && (WeightFlip || WeightExpBits > 0)) || (ActTwos && (ActFlip || ActExpBits > 0));
+  if (BadSign) begin : gen_bad_sign
+    $error("hq_shift_mac: WeightTwos and ActTwos must be 0 with Flip or ExpBits");
   end
+  localparam bit Legal =
+      !(BadWeightBits || BadActBits || BadAccBits || BadExp || BadWide || BadSign);
 
   // A significand has a bit in front of the mantissa where there is an exponent field that shifts;
   // one exponent bit is that bit.
@@ -231,7 +248,7 @@ module hq_shift_mac #(
 
   assign shifted[0] = Wide'(product);
 
-  for (genvar k = 0; k < Stages; k++) begin : gen_stage
+  for (genvar k = 0; Legal && k < Stages; k++) begin : gen_stage
     localparam int unsigned Bits = ProductBits + (1 << (2 * k)) - 1;  // before this stage
     localparam int unsigned Two = 2 * k + 1 < ByBits ? 2 : 1;
     localparam int unsigned Out = ProductBits + (1 << (2 * k + Two)) - 1;
@@ -261,7 +278,7 @@ module hq_shift_mac #(
   localparam logic [63:0] Last = 64'hFFFF_0000_0000_0000;  // both nets of the select
   localparam logic [63:0] Sel = Acc ^ Neg ^ ((~Last & Here) | (Last & Below));
 
-  for (genvar i = 0; i < LowBits; i++) begin : gen_bit
+  for (genvar i = 0; Legal && i < LowBits; i++) begin : gen_bit
     logic here;
     logic below;
 

@@ -30,7 +30,7 @@ module hq_sig_product #(
     $error("hq_sig_product: BBits must be 1..8");
   end
   if ((ASigned && ABits < 2) || (BSigned && BBits < 2)) begin : gen_bad_signed
-    $error("hq_sig_product: a two's complement operand must have 2..8 bits");
+    $error("hq_sig_product: ABits with ASigned, BBits with BSigned must be 2..8");
   end
 
   localparam bit Small = ABits + BBits <= 6;

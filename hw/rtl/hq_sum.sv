@@ -21,17 +21,20 @@ module hq_sum #(
   output logic carry_o
 );
 
-  if (Count < 1 || Count > 4096) begin : gen_bad_count
+  localparam bit BadCount = Count < 1 || Count > 4096;
+  if (BadCount) begin : gen_bad_count
     $error("hq_sum: Count must be 1..4096");
   end
-  if (Width < 1 || Width > 512) begin : gen_bad_width
+  localparam bit BadWidth = Width < 1 || Width > 512;
+  if (BadWidth) begin : gen_bad_width
     $error("hq_sum: Width must be 1..512");
   end
+  localparam bit Legal = !(BadCount || BadWidth);
 
   if (Count == 1) begin : gen_leaf
     assign sum_o = term_i;
     assign carry_o = carry_i;
-  end else begin : gen_node
+  end else if (Legal) begin : gen_node
     localparam int unsigned LowCount = 1 << ($clog2(Count) - 1);
     localparam int unsigned HighCount = Count - LowCount;
     localparam int unsigned LowBits = Width + $clog2(LowCount);

@@ -41,18 +41,31 @@ module hq_table_mac #(
 
   localparam int unsigned Nets = 1 + ActBits + WeightBits + Codes;
 
-  if (WeightBits < 1 || WeightBits > 8) begin : gen_bad_weight
+  localparam bit BadLowBits = LowBits < 1 || LowBits > 64;
+  if (BadLowBits) begin : gen_bad_low_bits
+    $error("hq_table_mac: LowBits must be 1..64");
+  end
+  localparam bit BadAccBits = AccBits < 2 || AccBits > 1024;
+  if (BadAccBits) begin : gen_bad_acc_bits
+    $error("hq_table_mac: AccBits must be 2..1024");
+  end
+  localparam bit BadWeight = WeightBits < 1 || WeightBits > 8;
+  if (BadWeight) begin : gen_bad_weight
     $error("hq_table_mac: WeightBits must be 1..8");
   end
-  if (ActBits < 1 || ActBits > 8) begin : gen_bad_act
+  localparam bit BadAct = ActBits < 1 || ActBits > 8;
+  if (BadAct) begin : gen_bad_act
     $error("hq_table_mac: ActBits must be 1..8");
   end
-  if (Codes < 1 || Nets > 32) begin : gen_bad_codes
+  localparam bit BadCodes = Codes < 1 || Codes > 32 || Nets > 32;
+  if (BadCodes) begin : gen_bad_codes
     $error("hq_table_mac: Codes must be 1 or more, with at most 32 nets in all");
   end
-  if (CarryPick >= Nets || SignPick >= Nets) begin : gen_bad_pick
+  localparam bit BadPick = CarryPick >= Nets || SignPick >= Nets;
+  if (BadPick) begin : gen_bad_pick
     $error("hq_table_mac: CarryPick and SignPick must be below the number of nets");
   end
+  localparam bit Legal = !(BadLowBits || BadAccBits || BadWeight || BadAct || BadCodes || BadPick);
 
   logic [WeightBits-1:0] weight_q;
   logic [ActBits-1:0] act_q;
@@ -70,10 +83,10 @@ module hq_table_mac #(
 
   assign net = {code, weight_q, act_q, 1'b0};
 
-  for (genvar k = 0; k < Codes; k++) begin : gen_code
+  for (genvar k = 0; Legal && k < Codes; k++) begin : gen_code
     logic [5:0] in;
 
-    for (genvar j = 0; j < 6; j++) begin : gen_in
+    for (genvar j = 0; Legal && j < 6; j++) begin : gen_in
       localparam int unsigned Pick = 32'(CodePick[30*k+5*j+:5]);
       assign in[j] = net[Pick];
     end
@@ -87,10 +100,10 @@ module hq_table_mac #(
     );
   end
 
-  for (genvar i = 0; i < LowBits; i++) begin : gen_bit
+  for (genvar i = 0; Legal && i < LowBits; i++) begin : gen_bit
     logic [4:0] in;
 
-    for (genvar j = 0; j < 5; j++) begin : gen_in
+    for (genvar j = 0; Legal && j < 5; j++) begin : gen_in
       localparam int unsigned Pick = 32'(BitPick[25*i+5*j+:5]);
       assign in[j] = net[Pick];
     end

@@ -31,8 +31,8 @@ module hq_tally #(
   output logic [AccBits-1:0] acc_o
 );
 
-  if (LowBits < 1) begin : gen_bad_low
-    $error("hq_tally: LowBits must be 1 or more");
+  if (LowBits < 1 || LowBits > 1024) begin : gen_bad_low
+    $error("hq_tally: LowBits must be 1..1024");
   end
   if (AccBits < LowBits || AccBits > 1024) begin : gen_bad_acc
     $error("hq_tally: AccBits must be LowBits..1024");

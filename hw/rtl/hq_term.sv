@@ -49,8 +49,20 @@ module hq_term #(
   localparam int unsigned ShiftBits =
       (WeightShiftBits > ActShiftBits ? WeightShiftBits : ActShiftBits) + 1;
 
+  if (WeightBits < 1 || WeightBits > 8) begin : gen_bad_weight_bits
+    $error("hq_term: WeightBits must be 1..8");
+  end
+  if (ActBits < 1 || ActBits > 8) begin : gen_bad_act_bits
+    $error("hq_term: ActBits must be 1..8");
+  end
+  if (WeightExpBits > 7) begin : gen_bad_weight_exp_bits
+    $error("hq_term: WeightExpBits must be 0..7");
+  end
+  if (ActExpBits > 7) begin : gen_bad_act_exp_bits
+    $error("hq_term: ActExpBits must be 0..7");
+  end
   if (ProductBits != NeededBits) begin : gen_bad_product_bits
-    $error("hq_term: ProductBits does not match the two formats");
+    $error("hq_term: ProductBits must be the width of the formats' product");
   end
 
   logic weight_neg;

@@ -31,9 +31,11 @@ module hq_ternary #(
   output logic carry_o  // of weight 2**Width; with Extend 2**(Width+1)
 );
 
-  if (Width < 1) begin : gen_bad_width
-    $error("hq_ternary: Width must be 1 or more");
+  localparam bit BadWidth = Width < 1 || Width > 4096;
+  if (BadWidth) begin : gen_bad_width
+    $error("hq_ternary: Width must be 1..4096");
   end
+  localparam bit Legal = !BadWidth;
 
   // Inputs of the tables, as the truth tables of their own projections.
   localparam logic [31:0] A = 32'hAAAA_AAAA;
@@ -46,7 +48,7 @@ module hq_ternary #(
 
   assign over[0] = low_i[1];
 
-  for (genvar i = 0; i < Width; i++) begin : gen_bit
+  for (genvar i = 0; Legal && i < Width; i++) begin : gen_bit
     localparam logic [31:0] X = A ^ {32{InvA[i]}};
     localparam logic [31:0] Y = B ^ {32{InvB[i]}};
     localparam logic [31:0] Z = C ^ {32{InvC[i]}};

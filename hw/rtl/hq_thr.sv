@@ -38,18 +38,27 @@ module hq_thr #(
   output logic [Bits-1:0] code_o
 );
 
-  if (AccBits < 2 || AccBits > 1024) begin : gen_bad_acc
+  localparam bit BadChannels = Channels < 1 || Channels > 65536;
+  if (BadChannels) begin : gen_bad_channels
+    $error("hq_thr: Channels must be 1..65536");
+  end
+  localparam bit BadAcc = AccBits < 2 || AccBits > 1024;
+  if (BadAcc) begin : gen_bad_acc
     $error("hq_thr: AccBits must be 2..1024");
   end
-  if (Steps < 1 || Steps > 8) begin : gen_bad_steps
+  localparam bit BadSteps = Steps < 1 || Steps > 8;
+  if (BadSteps) begin : gen_bad_steps
     $error("hq_thr: Steps must be 1..8");
   end
-  if (Bits < 1 || Bits > 8) begin : gen_bad_bits
+  localparam bit BadBits = Bits < 1 || Bits > 8;
+  if (BadBits) begin : gen_bad_bits
     $error("hq_thr: Bits must be 1..8");
   end
-  if (ThrBits < 1 || ThrBits > AccBits + 1) begin : gen_bad_thr
+  localparam bit BadThr = ThrBits < 1 || ThrBits > AccBits + 1;
+  if (BadThr) begin : gen_bad_thr
     $error("hq_thr: ThrBits must be 1..AccBits+1");
   end
+  localparam bit Legal = !(BadChannels || BadAcc || BadSteps || BadBits || BadThr);
 
   localparam int unsigned Latency = Search ? Steps + 2 : 3;
   localparam int unsigned Count = (1 << Steps) - 1;
@@ -81,7 +90,7 @@ module hq_thr #(
     assign unused_acc = ^acc[Steps*AccBits+:AccBits];
     assign chan = chans[Steps*ChanBits+:ChanBits];
 
-    for (genvar j = 0; j < Steps; j++) begin : gen_step
+    for (genvar j = 0; Legal && j < Steps; j++) begin : gen_step
       hq_thr_step #(
         .AccBits(AccBits),
         .ThrBits(ThrBits),
@@ -126,7 +135,7 @@ module hq_thr #(
 
     assign left = CompareBits'($signed(acc_q));
 
-    for (genvar t = 0; t < Count; t++) begin : gen_threshold
+    for (genvar t = 0; Legal && t < Count; t++) begin : gen_threshold
       logic signed [CompareBits-1:0] right;
 
       assign right = CompareBits'($signed(thresholds[t*ThrBits+:ThrBits]));
@@ -143,10 +152,10 @@ module hq_thr #(
 
     // The thresholds ascend, so the number of ones is where they end: bit b of it is one where
     // an odd number of the thresholds (2**b, 2 * 2**b, ...) is reached.
-    for (genvar b = 0; b < Steps; b++) begin : gen_count
+    for (genvar b = 0; Legal && b < Steps; b++) begin : gen_count
       logic [(1<<(Steps-b))-2:0] ends;
 
-      for (genvar e = 0; e < (1 << (Steps - b)) - 1; e++) begin : gen_end
+      for (genvar e = 0; Legal && e < (1 << (Steps - b)) - 1; e++) begin : gen_end
         assign ends[e] = reached_q[((e+1)<<b)-1];
       end
 
@@ -167,10 +176,10 @@ module hq_thr #(
 
   assign place = count ^ {Steps{falls}};
 
-  for (genvar b = 0; b < Bits; b++) begin : gen_code
+  for (genvar b = 0; Legal && b < Bits; b++) begin : gen_code
     logic [Count:0] column;
 
-    for (genvar w = 0; w <= Count; w++) begin : gen_word
+    for (genvar w = 0; Legal && w <= Count; w++) begin : gen_word
       assign column[w] = Codes[w*Bits+b];
     end
 

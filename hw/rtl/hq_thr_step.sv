@@ -28,6 +28,15 @@ module hq_thr_step #(
   output logic [Steps-1:0] found_o
 );
 
+  if (AccBits < 2 || AccBits > 1024) begin : gen_bad_acc_bits
+    $error("hq_thr_step: AccBits must be 2..1024");
+  end
+  if (ThrBits < 1 || ThrBits > 1025) begin : gen_bad_thr_bits
+    $error("hq_thr_step: ThrBits must be 1..1025");
+  end
+  if (Channels < 1 || Channels > 65536) begin : gen_bad_channels
+    $error("hq_thr_step: Channels must be 1..65536");
+  end
   if (Steps < 1 || Steps > 8) begin : gen_bad_steps
     $error("hq_thr_step: Steps must be 1..8");
   end

@@ -35,14 +35,32 @@ module hq_tree_acc #(
   output logic [AccBits-1:0] acc_o
 );
 
-  if (SumBits < Width || SumBits > 510) begin : gen_bad_sum
+  localparam bit BadLevels = Levels > 16;
+  if (BadLevels) begin : gen_bad_levels
+    $error("hq_tree_acc: Levels must be 0..16");
+  end
+  localparam bit BadOperands = Operands < 1 || Operands > 8192;
+  if (BadOperands) begin : gen_bad_operands
+    $error("hq_tree_acc: Operands must be 1..8192");
+  end
+  localparam bit BadWidth = Width < 1 || Width > 512;
+  if (BadWidth) begin : gen_bad_width
+    $error("hq_tree_acc: Width must be 1..512");
+  end
+  localparam bit BadAccBits = AccBits < 2 || AccBits > 1024;
+  if (BadAccBits) begin : gen_bad_acc_bits
+    $error("hq_tree_acc: AccBits must be 2..1024");
+  end
+  localparam bit BadSum = SumBits < Width || SumBits > 510;
+  if (BadSum) begin : gen_bad_sum
     $error("hq_tree_acc: SumBits must be Width..510");
   end
+  localparam bit Legal = !(BadLevels || BadOperands || BadWidth || BadAccBits || BadSum);
 
   // Positions of the ternary chain.  The highest one takes the carries of sum_i; there the other
   // bits are the accumulator's and Offset's, whose majority is the accumulator's bit, or 0.
-  localparam int unsigned Full = SumBits + 1;
-  localparam int unsigned Chain = AccBits < Full ? AccBits : Full;
+  localparam int unsigned Full = Legal ? SumBits + 1 : 1;
+  localparam int unsigned Chain = Legal ? AccBits < Full ? AccBits : Full : 1;
   localparam logic [511:0] Back = Signed ? -(512'(Operands) << (Width - 1)) : '0;
   localparam logic [511:0] Top = 512'(1) << (Width - 1);
 
@@ -67,14 +85,14 @@ module hq_tree_acc #(
   assign valid[0] = valid_i;
   assign clear[0] = clear_i;
 
-  for (genvar k = 0; k < Levels + 2; k++) begin : gen_valid
+  for (genvar k = 0; Legal && k < Levels + 2; k++) begin : gen_valid
     always_ff @(posedge clk_i) begin
       if (rst_i) valid[k+1] <= 1'b0;
       else if (en_i) valid[k+1] <= valid[k];
     end
   end
 
-  for (genvar k = 0; k < Levels + 1; k++) begin : gen_clear
+  for (genvar k = 0; Legal && k < Levels + 1; k++) begin : gen_clear
     always_ff @(posedge clk_i) begin
       if (rst_i) clear[k+1] <= 1'b0;
       else if (en_i) clear[k+1] <= clear[k];

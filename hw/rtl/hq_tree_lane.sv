@@ -37,12 +37,21 @@ module hq_tree_lane #(
   localparam bit WeightShifts = WeightExpBits > 1;
   localparam bit ActShifts = ActExpBits > 1;
 
+  if (WeightBits < 1 || WeightBits > 8) begin : gen_bad_weight_bits
+    $error("hq_tree_lane: WeightBits must be 1..8");
+  end
+  if (ActBits < 1 || ActBits > 8) begin : gen_bad_act_bits
+    $error("hq_tree_lane: ActBits must be 1..8");
+  end
+  if (ProductBits < 1 || ProductBits > 512) begin : gen_bad_product_bits
+    $error("hq_tree_lane: ProductBits must be 1..512");
+  end
   if (WeightExpBits > 7 || ActExpBits > 7) begin : gen_bad_exp
     $error("hq_tree_lane: WeightExpBits and ActExpBits must be 0..7");
   end
   if ((WeightTwos && (WeightFlip || WeightExpBits > 0)) ||
       (ActTwos && (ActFlip || ActExpBits > 0))) begin : gen_bad_sign
-    $error("hq_tree_lane: a two's complement operand must have neither Flip nor ExpBits");
+    $error("hq_tree_lane: WeightTwos and ActTwos must be 0 with Flip or ExpBits");
   end
 
   assign neg_o = (WeightFlip && weight_i[WeightBits-1]) ^ (ActFlip && act_i[ActBits-1]);

@@ -53,22 +53,45 @@ module hq_tree_mac #(
   localparam bit Signed = Flip || Twos;
   localparam bit InvTop = Twos && !Flip;
 
-  if (Lanes < 1 || Lanes > 4096) begin : gen_bad_lanes
+  localparam bit BadWeightBits = WeightBits < 1 || WeightBits > 8;
+  if (BadWeightBits) begin : gen_bad_weight_bits
+    $error("hq_tree_mac: WeightBits must be 1..8");
+  end
+  localparam bit BadActBits = ActBits < 1 || ActBits > 8;
+  if (BadActBits) begin : gen_bad_act_bits
+    $error("hq_tree_mac: ActBits must be 1..8");
+  end
+  localparam bit BadWeightExpBits = WeightExpBits > 7;
+  if (BadWeightExpBits) begin : gen_bad_weight_exp_bits
+    $error("hq_tree_mac: WeightExpBits must be 0..7");
+  end
+  localparam bit BadActExpBits = ActExpBits > 7;
+  if (BadActExpBits) begin : gen_bad_act_exp_bits
+    $error("hq_tree_mac: ActExpBits must be 0..7");
+  end
+  localparam bit BadLanes = Lanes < 1 || Lanes > 4096;
+  if (BadLanes) begin : gen_bad_lanes
     $error("hq_tree_mac: Lanes must be 1..4096");
   end
-  if (ProductBits < 2 || ProductBits > 480) begin : gen_bad_product
+  localparam bit BadProduct = ProductBits < 2 || ProductBits > 480;
+  if (BadProduct) begin : gen_bad_product
     $error("hq_tree_mac: ProductBits must be 2..480");
   end
-  if (AccBits < 2 || AccBits > 1024) begin : gen_bad_acc
+  localparam bit BadAcc = AccBits < 2 || AccBits > 1024;
+  if (BadAcc) begin : gen_bad_acc
     $error("hq_tree_mac: AccBits must be 2..1024");
   end
 
   localparam int unsigned Needed = 32'(Count > 1) + 32'(Count > 3) + 32'(Count > 9) + 32'(Count > 27)
         + 32'(Count > 81) + 32'(Count > 243) + 32'(Count > 729) + 32'(Count > 2187);  // log3, rounded up
 
-  if (Levels != Needed) begin : gen_bad_levels
+  localparam bit BadLevels = Levels != Needed;
+  if (BadLevels) begin : gen_bad_levels
     $error("hq_tree_mac: Levels must be log3 of the operands in the tree, rounded up");
   end
+  localparam bit Legal =
+      !(BadWeightBits || BadActBits || BadWeightExpBits || BadActExpBits || BadLanes ||
+      BadProduct || BadAcc || BadLevels);
 
   logic [Lanes-1:0][WeightBits-1:0] weight_q;
   logic [Lanes-1:0][ActBits-1:0] act_q;
@@ -91,7 +114,7 @@ module hq_tree_mac #(
     end
   end
 
-  for (genvar lane = 0; lane < Lanes; lane++) begin : gen_lane
+  for (genvar lane = 0; Legal && lane < Lanes; lane++) begin : gen_lane
     hq_tree_lane #(
       .Primitive(Primitive),
       .WeightBits(WeightBits),
@@ -118,7 +141,7 @@ module hq_tree_mac #(
   end
 
   if (Flip) begin : gen_fold
-    for (genvar k = 0; k < Operands; k++) begin : gen_pair
+    for (genvar k = 0; Legal && k < Operands; k++) begin : gen_pair
       logic [FoldBits-1:0] a;
       logic [FoldBits-1:0] b;
 

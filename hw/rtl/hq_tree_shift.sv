@@ -25,9 +25,20 @@ module hq_tree_shift #(
   output logic [ProductBits-1:0] product_o
 );
 
-  if (WeightExpBits == 1 || WeightExpBits > 7 || ActExpBits == 1 || ActExpBits > 7) begin : gen_bad
+  localparam bit BadSigBits = SigBits < 1 || SigBits > 16;
+  if (BadSigBits) begin : gen_bad_sig_bits
+    $error("hq_tree_shift: SigBits must be 1..16");
+  end
+  localparam bit BadProductBits = ProductBits < 1 || ProductBits > 512;
+  if (BadProductBits) begin : gen_bad_product_bits
+    $error("hq_tree_shift: ProductBits must be 1..512");
+  end
+  localparam bit BadParameter =
+      WeightExpBits == 1 || WeightExpBits > 7 || ActExpBits == 1 || ActExpBits > 7;
+  if (BadParameter) begin : gen_bad
     $error("hq_tree_shift: WeightExpBits and ActExpBits must be 0 or 2..7");
   end
+  localparam bit Legal = !(BadSigBits || BadProductBits || BadParameter);
 
   localparam bit Pair = WeightExpBits > 0 && ActExpBits > 0;
   localparam int unsigned LargestExp = WeightExpBits > ActExpBits ? WeightExpBits : ActExpBits;
@@ -91,7 +102,7 @@ module hq_tree_shift #(
 
     assign down = {same[ProductBits-2:0], 1'b0};
 
-    for (genvar i = 0; i < ProductBits; i++) begin : gen_bit
+    for (genvar i = 0; Legal && i < ProductBits; i++) begin : gen_bit
       hq_lut #(
         .Primitive(Primitive),
         .Init((~Last & Here) | (Last & Below))
@@ -145,7 +156,7 @@ module hq_tree_shift #(
 
     assign shifted[0] = Wide'(sig_i);
 
-    for (genvar k = 0; k < Stages; k++) begin : gen_stage
+    for (genvar k = 0; Legal && k < Stages; k++) begin : gen_stage
       localparam int unsigned Bits = SigBits + (1 << (2 * k)) - 1;  // before this stage
       localparam int unsigned Two = 2 * k + 1 < SumBits ? 2 : 1;
       localparam int unsigned Out = SigBits + (1 << (2 * k + Two)) - 1;

@@ -26,16 +26,22 @@ module hq_tree_sum #(
   output logic carry_o
 );
 
-  if (Count % 2 == 0) begin : gen_bad_count
-    $error("hq_tree_sum: Count must be odd");
+  localparam bit BadWidth = Width < 1 || Width > 512;
+  if (BadWidth) begin : gen_bad_width
+    $error("hq_tree_sum: Width must be 1..512");
   end
+  localparam bit BadCount = Count % 2 == 0 || Count > 8191;
+  if (BadCount) begin : gen_bad_count
+    $error("hq_tree_sum: Count must be odd, 1..8191");
+  end
+  localparam bit Legal = !(BadWidth || BadCount);
 
   if (Count == 1) begin : gen_leaf
     logic unused_control;
     assign unused_control = clk_i ^ rst_i ^ en_i;
     assign sum_o = term_i[0];
     assign carry_o = carry_i[0];
-  end else begin : gen_node
+  end else if (Legal) begin : gen_node
     // Three odd parts, the first the largest.
     localparam int unsigned Third = (Count + 2) / 3;
     localparam int unsigned CountA = Third + (Third % 2 == 0 ? 1 : 0);

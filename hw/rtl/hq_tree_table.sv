@@ -24,12 +24,23 @@ module hq_tree_table #(
   output logic [ProductBits-1:0] product_o
 );
 
-  if (ABits < 1 || BBits < 1 || ABits + BBits > 6) begin : gen_bad_width
-    $error("hq_tree_table: ABits and BBits must be 1 or more and 6 or less together");
+  localparam bit BadAExpBits = AExpBits > 7;
+  if (BadAExpBits) begin : gen_bad_a_exp_bits
+    $error("hq_tree_table: AExpBits must be 0..7");
   end
-  if (ProductBits < 1 || ProductBits > 31) begin : gen_bad_product
+  localparam bit BadBExpBits = BExpBits > 7;
+  if (BadBExpBits) begin : gen_bad_b_exp_bits
+    $error("hq_tree_table: BExpBits must be 0..7");
+  end
+  localparam bit BadWidth = ABits < 1 || ABits > 5 || BBits < 1 || BBits > 5 || ABits + BBits > 6;
+  if (BadWidth) begin : gen_bad_width
+    $error("hq_tree_table: ABits and BBits must be 1..5 and 6 or less together");
+  end
+  localparam bit BadProduct = ProductBits < 1 || ProductBits > 31;
+  if (BadProduct) begin : gen_bad_product
     $error("hq_tree_table: ProductBits must be 1..31");
   end
+  localparam bit Legal = !(BadAExpBits || BadBExpBits || BadWidth || BadProduct);
 
   // What a code means: subnormals keep their step, the others have a hidden bit.
   function automatic int value(
@@ -68,7 +79,7 @@ module hq_tree_table #(
     end
   endfunction
 
-  for (genvar i = 0; i < ProductBits; i++) begin : gen_bit
+  for (genvar i = 0; Legal && i < ProductBits; i++) begin : gen_bit
     localparam logic [63:0] Truth = truth(i);
 
     hq_lut #(

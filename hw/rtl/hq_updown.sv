@@ -21,9 +21,11 @@ module hq_updown #(
   output logic [Width-1:0] next_o
 );
 
-  if (Width < 1) begin : gen_bad_width
-    $error("hq_updown: Width must be 1 or more");
+  localparam bit BadWidth = Width < 1 || Width > 4096;
+  if (BadWidth) begin : gen_bad_width
+    $error("hq_updown: Width must be 1..4096");
   end
+  localparam bit Legal = !BadWidth;
 
   localparam int unsigned Groups = (Width + 2) / 3;
 
@@ -45,7 +47,7 @@ module hq_updown #(
 
   assign up[0] = up_i;
 
-  for (genvar g = 0; g < Groups; g++) begin : gen_group
+  for (genvar g = 0; Legal && g < Groups; g++) begin : gen_group
     localparam int unsigned Low = 3 * g;
     localparam int unsigned Rest = Width - Low;  // bits from here on
 
