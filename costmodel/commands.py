@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from costmodel.explore.commands import demo, pareto, sweep
+from costmodel.goal import goal_options, goal_request
 from hw.commands import kernel_options, style_option
 from hw.constant.options import constant_request
 from hwquant.cli import emit, json_option
@@ -19,14 +20,14 @@ __all__ = ["cost", "demo", "pareto", "sweep"]
 @click.argument("model", required=False, type=click.Path(path_type=Path), metavar="[MODEL.onnx]")
 @kernel_options
 @style_option
+@goal_options
 @click.option(
     "--folding",
-    type=click.Choice(["per-layer", "per-channel", "shared"]),
-    default="per-layer",
-    show_default=True,
-    help="With a model: one kernel per layer, per output channel, or per pair of formats.",
+    type=click.Choice(["per-layer", "per-channel", "shared", "auto"]),
+    help="With a model: one kernel per layer, per output channel, or per pair of formats; auto "
+    "(and --fps, --budget) searches kernels and lanes for each layer.  [default: per-layer]",
 )
-@click.option("--synth", is_flag=True, help="Run synthesis even where a measurement is stored.")
+@click.option("--synth", is_flag=True, help="Run synthesis, whatever is measured or estimated.")
 @click.option("--dsp", is_flag=True, help="One kernel: let synthesis use DSP blocks.")
 @json_option
 @click.pass_context
@@ -40,29 +41,37 @@ def cost(
     acc: str,
     overflow: str,
     style: str,
-    folding: str,
+    folding: str | None,
     synth: bool,
     dsp: bool,
     as_json: bool,
 ) -> None:
     """Price one kernel (--weight, --act) or the kernels and weight memory of an exported network.
 
-    The figures come from Yosys: a stored measurement of the same RTL where there is one (source
-    "measured"), else synthesis now (source "synthesis", cached).  Nothing is placed, routed or
-    timed.  lut_sites are packed LUT6 sites, lut_raw LUT cells before packing; "flow" says which
-    tool and rules counted.
+    Figures are those of Yosys: a stored measurement of the same RTL where there is one (source
+    "measured"), else the formulas fitted to such measurements ("formula"), else synthesis now
+    ("synthesis", cached).  Nothing is placed, routed or timed.  lut_sites are packed LUT6 sites,
+    lut_raw LUT cells before packing; "flow" says which tool and rules counted.
+
+    A network's totals stand twice: without and with the conversion of sums back to the next
+    layer's format.  With --fps or --budget every layer is folded onto PE kernels of SIMD lanes, PE
+    dividing its channels and SIMD its products.  Exit 1: the network does not fit the part.
 
     \b
     Examples:
       hwquant cost --weight e2m1 --act int8 --lanes 16 --length 256 --json
       hwquant cost --weight int4 --act int4 --acc 24 --synth
       hwquant cost --weight e4m3 --act e4m3 --length 256 --synth --style auto
+      hwquant cost --weight e3m2 --act int8 --lanes 8 --interval 0.9 --json
       hwquant cost --weight mxfp4 --act mxfp4 --lanes 8 --window 15:-16
       hwquant cost --constant weights.npy --weight int4 --act int4 --synth
       hwquant cost model.onnx --lanes 4 --folding shared --json
+      hwquant cost model.onnx --fps 5000 --clock 250 --style auto --part ZU3EG -o report
+      hwquant cost --network model.onnx --budget lut=20000,dsp=0 --style auto
     """
     from costmodel.cost_command import price, tables
 
+    goal = goal_request(ctx)
     constant = constant_request(ctx)
     if constant is not None:
         from costmodel.constant import constant_price
@@ -70,12 +79,22 @@ def cost(
         found = constant_price(constant.spec, levels=constant.levels, primitive=constant.primitive)
         emit(found, as_json=as_json)
         return
-    kernel = {"weight": weight, "act": act, "length": length, "acc": acc, "dsp": dsp}
+    default = click.core.ParameterSource.DEFAULT
     record = price(
-        model, kernel, lanes=lanes, overflow=overflow, folding=folding, synth=synth, style=style
+        model,
+        {"weight": weight, "act": act, "length": length, "acc": acc, "dsp": dsp},
+        goal,
+        lanes=None if ctx.get_parameter_source("lanes") == default else lanes,
+        overflow=overflow,
+        folding=folding,
+        synth=synth,
+        style=style,
     )
-    if as_json or model is None:
+    if as_json or "layers" not in record:
         emit(record, as_json=as_json)
-        return
-    emit({k: v for k, v in record.items() if k not in ("kernels", "layers")}, as_json=False)
-    click.echo(f"\n{tables(record)}")
+    else:
+        click.echo(tables(record))
+    if record.get("fits") is False:
+        need = ", ".join(f"{n} {used} of {has}" for n, (used, has) in record["over_budget"].items())
+        click.echo(f"hwquant: does not fit {record['part']['name']}: {need}", err=True)
+        ctx.exit(1)

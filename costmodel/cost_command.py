@@ -16,8 +16,12 @@ from hwquant.errors import InputError
 from hwquant.mac import MacSpec
 
 from .block_kernel import block_price
+from .goal import AUTO_FOLDING, Goal
 from .kernel import KernelCost, estimate
-from .network import network_cost
+from .network_table import tables
+from .parts import find_part, utilisation
+from .ranges import kernel_range
+from .usage import Usage
 
 __all__ = ["price", "tables"]
 
@@ -25,10 +29,11 @@ __all__ = ["price", "tables"]
 def price(
     model: Path | None,
     kernel: Mapping[str, Any],
+    goal: Goal,
     *,
-    lanes: int,
+    lanes: int | None,
     overflow: str,
-    folding: str,
+    folding: str | None,
     synth: bool,
     style: str = "plain",
 ) -> dict[str, Any]:
@@ -36,37 +41,56 @@ def price(
 
     ``kernel`` holds the options that describe one kernel: weight, act, length, acc, dsp.
     ``style`` is a style's name or ``auto``; with ``synth`` auto synthesizes every style that can
-    do the kernel and takes the smallest.
-    Raises `InputError` when neither or both of a model and a kernel are given.
+    do the kernel and takes the smallest.  ``lanes`` and ``folding`` are None where not given.
+    Raises `InputError` when neither or both of a model and a kernel are given, or options that do
+    not go together.
     """
+    if model is not None and goal.network is not None:
+        raise InputError(f"two networks, {model} and --network {goal.network}; give one")
+    model = goal.network if model is None else model
     if model is None:
         if kernel["weight"] is None or kernel["act"] is None:
             raise InputError("nothing to price; give --weight and --act, or an exported .onnx file")
-        block = block_spec(
-            kernel["weight"], kernel["act"], lanes, kernel["length"], kernel["acc"], overflow
-        )
-        if block is not None:
-            return block_price(block, style, dsp=kernel["dsp"])
-        spec = spec_from_options(
-            kernel["weight"], kernel["act"], lanes, kernel["length"], kernel["acc"], overflow
-        )
-        found = _kernel(spec, style, synth=synth, dsp=kernel["dsp"])
-        return found | {"acc_bits": spec.accumulator.width, "lanes": lanes}
+        given = goal.given() + (["--folding auto"] if folding == AUTO_FOLDING else [])
+        if given:
+            raise InputError(f"{given[0]} goes with a network; give an exported .onnx file")
+        return _one_kernel(kernel, goal, lanes or 1, overflow, synth=synth, style=style)
     given = [name for name in ("weight", "act", "length") if kernel[name] is not None]
     given += ["acc"] if kernel["acc"] != "auto" else []
     given += ["dsp"] if kernel["dsp"] else []
     if given:
         names = ", ".join(f"--{name}" for name in given)
         raise InputError(f"{names} cannot go with {model}: the model fixes formats and widths")
-    from hwquant.graph import load
+    from .network_command import NetworkRequest, network_record
 
-    workload = load(model).workload()
+    return network_record(model, NetworkRequest(lanes, folding, overflow, style, synth, goal))
 
-    def one(spec: MacSpec) -> KernelCost:
-        return estimate(spec, style_name(style, spec).style, synth=synth)
 
-    cost_ = network_cost(workload, folding=folding, lanes=lanes, overflow=overflow, price=one)
-    return cost_.to_json()
+def _one_kernel(
+    kernel: Mapping[str, Any], goal: Goal, lanes: int, overflow: str, *, synth: bool, style: str
+) -> dict[str, Any]:
+    part = None if goal.part is None else find_part(goal.part)
+    length, acc, dsp = kernel["length"], kernel["acc"], kernel["dsp"]
+    block = block_spec(kernel["weight"], kernel["act"], lanes, length, acc, overflow)
+    if block is not None:
+        if goal.level is not None:
+            raise InputError("--interval is for kernels of one scale; block-scaled are synthesized")
+        found = block_price(block, style, dsp=dsp)
+    else:
+        spec = spec_from_options(kernel["weight"], kernel["act"], lanes, length, acc, overflow)
+        found = _kernel(spec, style, synth=synth, dsp=dsp)
+        if goal.level is not None:
+            cost = KernelCost.from_json(found)
+            found["lut_sites"] = kernel_range(spec, cost, goal.level).to_json()
+            found["interval_level"] = goal.level
+        found |= {"acc_bits": spec.accumulator.width, "lanes": lanes}
+    if part is None:
+        return found
+    sites = found["lut_sites"]
+    counts = {name: found.get(name, 0) for name in ("lut_raw", "lutram", "ff", "dsp")}
+    value = sites["value"] if isinstance(sites, dict) else sites
+    used = Usage(lut_sites=value, **counts)
+    return found | {"part": part.to_json(), "utilisation_percent": utilisation(used, part)}
 
 
 def _kernel(spec: MacSpec, style: str, *, synth: bool, dsp: bool) -> dict[str, Any]:
@@ -118,21 +142,3 @@ def _parts(spec: MacSpec, style: str, *, dsp: bool) -> dict[str, Any]:
         "shared_by": cost.macs,
         "cycles_per_dot": cost.cycles,
     }
-
-
-def tables(record: Mapping[str, Any]) -> str:
-    """Return the kernel and layer tables of a network's record as aligned text."""
-    kernels = ("weight", "act", "lanes", "acc_bits", "copies", "lut_sites", "ff", "memory_bits")
-    layers = ("name", "op", "weight", "act", "acc_bits", "macs", "kernel", "cycles")
-    return "\n\n".join(
-        (_table(kernels, record["kernels"]), _table(layers, record["layers"])),
-    )
-
-
-def _table(columns: tuple[str, ...], rows: list[dict[str, Any]]) -> str:
-    cells = [columns, *(tuple(str(row[column]) for column in columns) for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in cells
-    )

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -62,7 +62,7 @@ class KernelUse:
     copies: int
     cost: KernelCost
     memory: Memory
-    requant: Usage = Usage()
+    requant: Usage = field(default_factory=Usage)
 
     @property
     def without_conversion(self) -> Usage:

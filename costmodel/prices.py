@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from hw.catalogue import style_name
 from hwquant.mac import MacSpec
 
@@ -14,11 +16,19 @@ from .kernel import estimate as synthesized
 __all__ = ["formula_prices", "kernel_price"]
 
 
-def kernel_price(spec: MacSpec, style: str) -> KernelCost:
-    """Return the price of one kernel in ``style``, a name or one of `hw.catalogue.AUTO`."""
-    return synthesized(spec, style_name(style, spec).style)
+@lru_cache(maxsize=65_536)
+def kernel_price(spec: MacSpec, style: str, *, synth: bool = False) -> KernelCost:
+    """Return the price of one kernel in ``style``, a name or one of `hw.catalogue.AUTO`.
+
+    A measurement where there is one, else the formula, else synthesis; with ``synth`` synthesis.
+    """
+    return synthesized(spec, style_name(style, spec).style, synth=synth)
 
 
-def formula_prices() -> Prices:
+def formula_prices(*, synth: bool = False) -> Prices:
     """Return prices that need no synthesis where a measurement or a formula exists."""
-    return Prices(kernel_price, requant_price)
+
+    def kernel(spec: MacSpec, style: str) -> KernelCost:
+        return kernel_price(spec, style, synth=synth)
+
+    return Prices(kernel, requant_price)

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Intervals of prices: of one kernel, and of the kernels of a network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from hwquant.mac import MacSpec
+
+from .intervals import Interval, exact, total
+from .kernel import KernelCost
+
+__all__ = ["kernel_range", "spread"]
+
+
+def kernel_range(spec: MacSpec, cost: KernelCost, level: float) -> Interval:
+    """Return the interval of a kernel's LUT sites; what was synthesized has no width."""
+    if cost.source in ("measured", "synthesis"):
+        return exact(cost.resources.lut_sites)
+    from .intervals import interval
+
+    return interval(spec, cost.style, cost.resources.lut_sites, level)
+
+
+def spread(kernels: Iterable[tuple[MacSpec, KernelCost, int]], level: float) -> Interval:
+    """Return the interval of the LUT sites of kernels, each with its number of copies."""
+    return total((kernel_range(spec, cost, level), copies) for spec, cost, copies in kernels)
