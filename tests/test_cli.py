@@ -67,7 +67,7 @@ def test_help_is_light_and_shows_examples(args):
 def test_every_command_is_listed():
     assert set(COMMANDS) == {
         *("format", "doctor", "quantize", "export", "rtl", "verify", "cost", "sweep", "pareto"),
-        *("demo", "zoo", "mutate", "prove", "sensitivity", "experiment", "place"),
+        *("demo", "zoo", "mutate", "prove", "sensitivity", "experiment", "overflow", "place"),
     }
     listing = hwquant("--help").stdout
     assert all(f"  {name} " in listing for name in COMMANDS)
