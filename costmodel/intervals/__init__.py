@@ -4,5 +4,6 @@
 from __future__ import annotations
 
 from .interval import Interval, exact, total
+from .shipped import TARGETS, interval, interval_many, intervals
 
-__all__ = ["Interval", "exact", "total"]
+__all__ = ["TARGETS", "Interval", "exact", "interval", "interval_many", "intervals", "total"]

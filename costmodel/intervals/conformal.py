@@ -2,8 +2,9 @@
 """Split-conformal calibration of central intervals (CQR, arXiv 1905.03222), by family.
 
 The score of a row is what its target lies outside of the interval by (negative inside), over the
-width of the interval there.  The interval of a new row is widened by the score of rank
-``ceil((n + 1) * share)`` among n calibration rows, all predicted without their format.
+width of the interval there, or over one LUT where that is more.  The interval of a new row is
+widened by the score of rank ``ceil((n + 1) * share)`` among n calibration rows, all predicted
+without their format.
 """
 
 from __future__ import annotations
@@ -49,14 +50,16 @@ class Calibration:
     """
 
     margins: Array
-    floor: float
 
-    def apply(self, quantiles: Array, family: NDArray[np.intp]) -> Array:
-        """Return calibrated quantiles, monotone; ``family`` indexes `features.FAMILIES`."""
+    def apply(self, quantiles: Array, family: NDArray[np.intp], unit: Array) -> Array:
+        """Return calibrated quantiles, monotone.
+
+        ``family`` indexes `features.FAMILIES`; ``unit`` (rows,) is one LUT in units of the target.
+        """
         result = quantiles.copy()
         for level in range(len(CENTRAL)):
             low, high = _ends(level)
-            spread = _spread(quantiles, level, self.floor)
+            spread = _spread(quantiles, level, unit)
             moved = self.margins[family, level] * spread
             # a negative margin narrows an interval, to a point at most
             middle = (quantiles[:, low] + quantiles[:, high]) / 2
@@ -67,40 +70,35 @@ class Calibration:
     def to_json(self) -> dict[str, Any]:
         """Return the margins by family name."""
         names = (*FAMILIES, "other")
-        return {
-            "floor": self.floor,
-            "margins": {n: row.tolist() for n, row in zip(names, self.margins, strict=True)},
-        }
+        return {name: row.tolist() for name, row in zip(names, self.margins, strict=True)}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Calibration:
         """Rebuild from `to_json`."""
-        rows = [record["margins"][name] for name in (*FAMILIES, "other")]
-        return cls(np.array(rows), float(record["floor"]))
+        return cls(np.array([record[name] for name in (*FAMILIES, "other")]))
 
 
-def _spread(quantiles: Array, level: int, floor: float) -> Array:
+def _spread(quantiles: Array, level: int, unit: Array) -> Array:
     low, high = _ends(level)
-    return np.maximum(quantiles[:, high] - quantiles[:, low], floor)
+    return np.maximum(quantiles[:, high] - quantiles[:, low], unit)
 
 
 def calibrate(
-    y: Array, quantiles: Array, family: NDArray[np.intp], *, least: int = 100
+    y: Array, quantiles: Array, family: NDArray[np.intp], unit: Array, *, least: int = 30
 ) -> Calibration:
     """Return the margins from out-of-fold ``quantiles`` (rows, levels) of ``y``.
 
     A family with fewer than ``least`` rows is calibrated with all rows together.
     """
-    floor = 0.02 * float(np.median(quantiles[:, -1] - quantiles[:, 0])) or 1e-6
     margins = np.zeros((len(FAMILIES) + 1, len(CENTRAL)))
     for level, share in enumerate(CENTRAL):
         low, high = _ends(level)
         outside = np.maximum(quantiles[:, low] - y, y - quantiles[:, high])
-        scores = outside / _spread(quantiles, level, floor)
+        scores = outside / _spread(quantiles, level, unit)
         margins[:, level] = margin(scores, share)
         for index in range(len(FAMILIES)):
             own = scores[family == index]
             if len(own) >= least:
                 margins[index, level] = margin(own, share)
         margins[-1, level] = margins[:, level].max()
-    return Calibration(margins, floor)
+    return Calibration(margins)

@@ -31,16 +31,17 @@ from numpy.typing import NDArray
 
 from costmodel.primitives.specs import CODEBOOK, SpecArrays
 
-__all__ = ["FAMILIES", "FEATURES", "family", "from_target", "matrix", "to_target"]
+__all__ = ["FAMILIES", "FEATURES", "family", "from_target", "matrix", "one_lut", "to_target"]
 
-FAMILIES: Final = ("plain", "rows", "shift", "tree", "bucket", "codebook", "dsp")
-"""Styles with an error in common: portable RTL; tables and Booth rows; and so on."""
+FAMILIES: Final = ("plain", "portable", "row", "tree", "bucket", "codebook", "dsp")
+"""Styles with an error in common: the tool maps ``plain`` and all portable twins as it likes, while
+the others are built of cells; ``row`` is table, Booth and shift kernels of one lane."""
 
 _FAMILY: Final = {
     "plain": "plain",
-    "table": "rows",
-    "booth": "rows",
-    "shift": "shift",
+    "table": "row",
+    "booth": "row",
+    "shift": "row",
     "tree": "tree",
     "bucket": "bucket",
     "bucket_fast": "bucket",
@@ -61,8 +62,12 @@ Array = NDArray[np.float64]
 
 
 def family(style: str) -> str:
-    """Return the family of a style, portable twins with their originals; "" for an unknown one."""
-    return _FAMILY.get(style.removesuffix("_portable"), "")
+    """Return the family of a style; "" for an unknown one.
+
+    A ``plain`` kernel with a codebook is other hardware, and counts with the codebook styles
+    (`matrix`).
+    """
+    return "portable" if style.endswith("_portable") else _FAMILY.get(style, "")
 
 
 def matrix(kernels: SpecArrays, styles: Sequence[str], estimates: Array) -> Array:
@@ -78,7 +83,9 @@ def matrix(kernels: SpecArrays, styles: Sequence[str], estimates: Array) -> Arra
             side.kind == CODEBOOK,
         )
     ]
-    of = np.array([family(style) for style in styles])
+    of = np.array([family(style) for style in styles], "U9")
+    books = (kernels.weight.kind == CODEBOOK) | (kernels.act.kind == CODEBOOK)
+    of[books & (of == "plain")] = "codebook"
     columns = (
         *operands,
         np.log2(kernels.lanes),
@@ -99,3 +106,8 @@ def to_target(counts: Array, estimates: Array) -> Array:
 def from_target(targets: Array, estimates: Array) -> Array:
     """Return the counts of ``targets``, the inverse of `to_target`; shapes broadcast."""
     return np.expm1(targets + np.log1p(estimates))
+
+
+def one_lut(x: Array) -> Array:
+    """Return how much one LUT is in units of the target, for rows of `matrix`."""
+    return np.asarray(np.exp(-x[:, FEATURES.index("log_estimate")]))

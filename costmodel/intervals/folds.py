@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,14 +17,16 @@ from numpy.typing import NDArray
 from hwquant.errors import InputError
 from hwquant.mac import MacSpec
 
-__all__ = ["Fold", "group_name", "groups", "leave_one_format_out"]
+__all__ = ["Fold", "group_name", "groups", "leave_one_format_out", "some_formats_out"]
 
 Indices = NDArray[np.intp]
+
+BOTH: Final = " x "
 
 
 @dataclass(frozen=True, slots=True)
 class Fold:
-    """A pair of formats held out (``test``, row numbers), and the rows that have neither."""
+    """Formats held out (``test``, row numbers), and the rows that have none of them."""
 
     name: str
     test: Indices
@@ -37,7 +40,7 @@ def group_name(spec: MacSpec) -> str:
     'e2m1 x int8'
     """
     first, second = sorted((str(spec.weight), str(spec.act)))
-    return first if first == second else f"{first} x {second}"
+    return first if first == second else f"{first}{BOTH}{second}"
 
 
 def groups(specs: Sequence[MacSpec]) -> list[str]:
@@ -49,19 +52,24 @@ def _touching(specs: Sequence[MacSpec], formats: set[str]) -> NDArray[np.bool_]:
     return np.array([bool({str(s.weight), str(s.act)} & formats) for s in specs])
 
 
-def leave_one_format_out(specs: Sequence[MacSpec]) -> Iterator[Fold]:
-    """Yield a fold for each pair of formats; every row is tested once.
+def leave_one_format_out(specs: Sequence[MacSpec], pairs: int = 1) -> Iterator[Fold]:
+    """Yield folds until every row was tested once: a format alone, or up to ``pairs`` mixed pairs.
 
-    The rows to learn from contain neither of the two formats, alone or in a mixed pair.
+    The rows to learn from contain none of the formats of the rows to test, alone or in a mixed
+    pair.  More pairs in a fold make fewer folds and leave less to learn from.
     Raises `InputError` where nothing would be left.
     """
     names = np.array(groups(specs))
-    for name in sorted(set(names.tolist())):
-        held = set(name.split(" x "))
-        train = np.flatnonzero(~_touching(specs, held))
+    mixed = sorted({name for name in names.tolist() if BOTH in name})
+    alone = sorted(set(names.tolist()) - set(mixed))
+    together = [mixed[start : start + pairs] for start in range(0, len(mixed), pairs)]
+    for held in [*([name] for name in alone), *together]:
+        formats = {fmt for name in held for fmt in name.split(BOTH)}
+        train = np.flatnonzero(~_touching(specs, formats))
+        label = ", ".join(held)
         if not len(train):
-            raise InputError(f"holding out {name} leaves no rows; give kernels of other formats")
-        yield Fold(name, np.flatnonzero(names == name), train)
+            raise InputError(f"holding out {label} leaves no rows; give kernels of other formats")
+        yield Fold(label, np.flatnonzero(np.isin(names, held)), train)
 
 
 def some_formats_out(specs: Sequence[MacSpec], count: int, seed: int = 0) -> Iterator[Fold]:

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final, Self
 
 import numpy as np
 
@@ -27,7 +28,7 @@ class FormulaResiduals:
 
     POWERS: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
 
-    def __init__(self, least: int = 40) -> None:
+    def __init__(self, least: int = 30) -> None:
         """Take the fewest rows of a family with a table of its own."""
         self.least = least
         self.power = 0.0
@@ -61,3 +62,17 @@ class FormulaResiduals:
     def predict(self, x: Array) -> Array:
         """Return quantiles, shape (rows, levels)."""
         return self._quantiles(x, self.table, self.power)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything fitted: the power, and the table by family."""
+        names = (*FAMILIES, "other")
+        rows = {name: row.tolist() for name, row in zip(names, self.table, strict=True)}
+        return {"power": self.power, "table": rows}
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Self:
+        """Rebuild from `to_json`."""
+        model = cls()
+        model.power = float(record["power"])
+        model.table = np.array([record["table"][name] for name in (*FAMILIES, "other")])
+        return model

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final, Self
 
 import numpy as np
 
@@ -58,3 +59,20 @@ class LinearQuantiles:
     def predict(self, x: Array) -> Array:
         """Return quantiles, shape (rows, levels)."""
         return np.asarray(self._design(x) @ self._weights)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything fitted."""
+        return {
+            "center": self._center.tolist(),
+            "scale": self._scale.tolist(),
+            "weights": self._weights.tolist(),
+        }
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Self:
+        """Rebuild from `to_json`."""
+        model = cls()
+        model._center, model._scale, model._weights = (
+            np.array(record[name]) for name in ("center", "scale", "weights")
+        )
+        return model

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,9 @@ class QuantileModel(Protocol):
 
     def predict(self, x: Array) -> Array:
         """Return quantiles, shape (rows, levels); they may cross."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything fitted, for JSON."""
 
 
 Factory = Callable[[], QuantileModel]

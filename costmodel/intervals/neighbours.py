@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, Self
+
 import numpy as np
 
 from .model import Array, family_index
@@ -39,3 +42,19 @@ class NearestQuantiles:
         count = min(self.neighbours, len(self._y))
         nearest = np.argpartition(squared, count - 1, axis=1)[:, :count]
         return np.quantile(self._y[nearest], TAUS, axis=1).T
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the rows."""
+        return {
+            "neighbours": self.neighbours,
+            "scale": self._scale.tolist(),
+            "x": self._x.tolist(),
+            "y": self._y.tolist(),
+        }
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Self:
+        """Rebuild from `to_json`."""
+        model = cls(int(record["neighbours"]))
+        model._scale, model._x, model._y = (np.array(record[n]) for n in ("scale", "x", "y"))
+        return model

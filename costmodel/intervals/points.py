@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +19,7 @@ from .features import family, matrix, to_target
 from .folds import groups
 from .model import Array, family_index
 
-__all__ = ["TARGETS", "Points"]
-
-TARGETS: Final = ("lut_sites", "lut_raw")
-"""The counts that are estimated with an error."""
+__all__ = ["Points"]
 
 
 @dataclass(frozen=True, eq=False)

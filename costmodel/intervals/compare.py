@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compare every base model with the aggregate on formats held out; ship what wins.
+
+Run ``python -m costmodel.intervals.compare`` to write ``costmodel/data/intervals.json``: the
+predictor with the least weighted interval score, fitted on all kernels, and the comparison.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from hwquant import atomic
+from hwquant.progress import note
+
+from .assess import Assessment, assess
+from .bases import BASES
+from .model import Factories
+from .nested import fit, held_out
+from .points import Points
+from .shipped import TARGETS, Shipped
+from .sources import held_out_points
+
+__all__ = ["compare", "ship", "table"]
+
+PAIRS: Final = 4
+"""Mixed pairs held out at once, so that there are about a hundred folds."""
+
+HEAD: Final = (
+    "predictor", "WIS %", "WIS LUTs", "width %", "width LUTs", "95 %", "90 %", "80 %", "50 %",
+    "bound CP", "bound clustered", "crossings",
+)  # fmt: skip
+
+
+def compare(points: Points, factories: Factories = BASES, pairs: int = PAIRS) -> dict[str, Any]:
+    """Return the `Assessment` of every predictor on ``points``, by name."""
+    found = held_out(points, factories, pairs)
+    return {name: assess(points, quantiles) for name, quantiles in found.items()}
+
+
+def winner(scores: Mapping[str, Assessment]) -> str:
+    """Return the predictor with the least weighted interval score (of the log target)."""
+    return min(scores, key=lambda name: (scores[name].score, name))
+
+
+def table(scores: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the comparison as a Markdown table, from records of `Assessment.to_json`."""
+    lines = ["| " + " | ".join(HEAD) + " |", "|" + "---|" * len(HEAD)]
+    for name, s in scores.items():
+        shares = [f"{100 * s['coverage'][share]:.1f}" for share in ("0.95", "0.9", "0.8", "0.5")]
+        cells = [
+            name,
+            f"{s['score']:.2f}",
+            f"{s['score_luts']:.2f}",
+            f"{s['width']:.1f}",
+            f"{s['width_luts']:.1f}",
+            *shares,
+            f"{100 * s['lower']:.1f}",
+            f"{100 * s['lower_clustered']:.1f}",
+            str(s["crossings"]),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def ship(
+    points: Mapping[str, Points], factories: Factories = BASES
+) -> tuple[Shipped, dict[str, Any]]:
+    """Return the winner of each target, fitted on all its points, and the comparison's record."""
+    predictors, record = {}, {}
+    for target, data in points.items():
+        scores = compare(data, factories)
+        best = winner(scores)
+        note(f"{target}: {best} wins on weighted interval score")
+        predictors[target] = fit(data, factories)[best]
+        record[target] = {
+            "shipped": best,
+            "rows": len(data),
+            "pairs_of_formats": len(set(data.groups)),
+            "scores": {name: found.to_json() for name, found in scores.items()},
+        }
+    styles = {style for data in points.values() for style in data.styles}
+    return Shipped(predictors, frozenset(styles)), record
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the file named by the first argument and print the comparison."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    path = Path(given[0] if given else "costmodel/data/intervals.json")
+    found, record = ship({target: held_out_points(target) for target in TARGETS})
+    text = json.dumps(found.to_json() | {"comparison": record}, separators=(",", ":"))
+    atomic.write_text(path, text + "\n")
+    for target, scores in json.loads(text)["comparison"].items():
+        print(f"{target}: {scores['rows']} kernels, {scores['pairs_of_formats']} pairs of formats")
+        print(table(scores["scores"]))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
