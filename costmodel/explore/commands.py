@@ -170,7 +170,8 @@ def _text(value: Any) -> str:
     default="knee",
     show_default=True,
     metavar="RULE",
-    help="knee, best (y), cheapest (x), or a bound on y: '>=0.97'.",
+    help="knee, best (y), cheapest (x), a bound on y: '>=0.97', or any metrics: "
+    "'max top1 where lut_sites<=2000 and dsp<=0'.",
 )
 @click.option("-o", "--output", type=click.Path(), help="Figure to write: .svg, .png or .pdf.")
 @click.option(
@@ -200,6 +201,7 @@ def pareto(
     Examples:
       hwquant pareto runs/a --x lut_sites --y top1 --json
       hwquant pareto runs/a --pick '>=0.97' -o front.svg
+      hwquant pareto runs/a --pick 'max top1 where lut_sites<=400'
       hwquant pareto runs/a --x weight_bits --y top1 -o memory.pdf
       hwquant pareto runs/a --pick knee --take
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pareto fronts: dominance, fronts, hypervolume, the knee, and picking one point.
+"""Pareto fronts: what dominates what, and which rows nothing dominates.
 
 A row dominates another when it is at least as good in every objective and better in one.  Rows
 with a NaN are unknown: they are never on a front and dominate nothing.  Equal rows do not
@@ -8,8 +8,7 @@ dominate each other, so duplicates stay on the front together.
 
 from __future__ import annotations
 
-import math
-import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from enum import StrEnum
 
@@ -18,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hwquant.errors import InputError
 
-__all__ = ["Sense", "dominates", "front", "hypervolume", "knee", "pick"]
+__all__ = ["Mask", "Rows", "Sense", "costs_of", "dominates", "front"]
 
 
 class Sense(StrEnum):
@@ -30,11 +29,13 @@ class Sense(StrEnum):
 
 Mask = NDArray[np.bool_]
 Rows = NDArray[np.float64]
-_FLOOR = re.compile(r"(>=|<=)\s*([-+.\deE]+)")
 
 
-def _costs(points: ArrayLike, senses: Sequence[Sense | str]) -> Rows:
-    """Return ``points`` of shape (n, k) with every objective turned so that small is good."""
+def costs_of(points: ArrayLike, senses: Sequence[Sense | str]) -> Rows:
+    """Return ``points`` of shape (n, k) with every objective turned so that small is good.
+
+    Raises `InputError` for another shape.
+    """
     rows = np.asarray(points, dtype=np.float64)
     if rows.ndim != 2 or rows.shape[1] != len(senses):
         raise InputError(f"points of shape {rows.shape}, allowed (n, {len(senses)})")
@@ -49,25 +50,25 @@ def dominates(a: ArrayLike, b: ArrayLike, senses: Sequence[Sense | str]) -> bool
     >>> dominates([10, 0.9], [12, 0.9], ["min", "max"])
     True
     """
-    first, second = _costs(np.stack([np.asarray(a), np.asarray(b)]), senses)
+    first, second = costs_of(np.stack([np.asarray(a), np.asarray(b)]), senses)
     return bool(np.all(first <= second) and np.any(first < second))
 
 
 def front(points: ArrayLike, senses: Sequence[Sense | str]) -> Mask:
     """Return the mask of the rows of ``points`` (n, k) that no row dominates.
 
-    Two objectives take O(n log n): sort, then a running minimum.  More take one vectorised
-    comparison per row with the front so far (in lexicographic order no later row dominates an
-    earlier one).
+    Two and three objectives take O(n log n): sort, then a running minimum, or a staircase.  More
+    take one vectorised comparison per row with the front so far (in lexicographic order no later
+    row dominates an earlier one).
 
     >>> front([[1, 5], [2, 5], [3, 9]], ["min", "max"]).tolist()
     [True, False, True]
     """
-    costs = _costs(points, senses)
+    costs = costs_of(points, senses)
     mask = np.zeros(len(costs), dtype=bool)
     known = np.flatnonzero(~np.isnan(costs).any(axis=1))
     if known.size and costs.shape[1]:
-        keep = _front_2d if costs.shape[1] == 2 else _front_nd
+        keep = {2: _front_2d, 3: _front_3d}.get(costs.shape[1], _front_nd)
         mask[known] = keep(costs[known])
     return mask
 
@@ -83,6 +84,29 @@ def _front_2d(costs: Rows) -> Mask:
     return mask
 
 
+def _front_3d(costs: Rows) -> Mask:
+    """In order of x, a row is beaten when the staircase of the (y, z) before it lies below it.
+
+    Equal rows are one here, so whatever lies below a row differs from it.
+    """
+    distinct, inverse = np.unique(costs, axis=0, return_inverse=True)
+    on_front = np.zeros(len(distinct), dtype=bool)
+    ys: list[float] = []  # rising
+    zs: list[float] = []  # falling: the least z of all rows up to that y
+    for index, (_, y, z) in enumerate(distinct.tolist()):
+        place = bisect_right(ys, y)
+        if place and zs[place - 1] <= z:
+            continue
+        on_front[index] = True
+        place = bisect_left(ys, y)
+        end = place
+        while end < len(zs) and zs[end] >= z:
+            end += 1
+        ys[place:end], zs[place:end] = [y], [z]
+    mask: Mask = on_front[inverse.reshape(-1)]
+    return mask
+
+
 def _front_nd(costs: Rows) -> Mask:
     order = np.lexsort(costs.T[::-1])
     kept = np.empty_like(costs)
@@ -94,85 +118,3 @@ def _front_nd(costs: Rows) -> Mask:
             continue
         kept[size], mask[index], size = row, True, size + 1
     return mask
-
-
-def hypervolume(
-    points: ArrayLike, reference: ArrayLike, senses: Sequence[Sense | str] = ("min", "max")
-) -> float:
-    """Return the area dominated by two-objective ``points`` (n, 2) and bounded by ``reference``.
-
-    Rows that are not strictly better than the reference in both objectives add nothing.
-
-    >>> hypervolume([[1, 3], [2, 4]], [3, 0])
-    7.0
-    """
-    if len(senses) != 2:
-        raise InputError(f"hypervolume of {len(senses)} objectives, allowed 2")
-    costs = _costs(points, senses)
-    x_end, y_end = _costs(np.asarray(reference)[None], senses)[0]
-    costs = costs[front(costs, ("min", "min"))]
-    costs = costs[(costs[:, 0] < x_end) & (costs[:, 1] < y_end)]
-    x, y = costs[np.argsort(costs[:, 0])].T
-    widths = np.append(x[1:], x_end) - x if len(x) else x
-    return math.fsum(widths * (y_end - y))
-
-
-def knee(points: ArrayLike, senses: Sequence[Sense | str] = ("min", "max")) -> int:
-    """Return the row index of the front's knee (two objectives).
-
-    The front is scaled to the unit square; the knee is the point that lies farthest on the good
-    side of the chord between the front's two ends.  With fewer than three front points, or none
-    beyond the chord, it is the end that is best in the second objective.
-
-    Raises `InputError` when no row is complete.
-    """
-    if len(senses) != 2:
-        raise InputError(f"knee of {len(senses)} objectives, allowed 2")
-    costs = _costs(points, senses)
-    chosen = np.flatnonzero(front(costs, ("min", "min")) & np.isfinite(costs).all(axis=1))
-    if not chosen.size:
-        raise InputError(
-            "no point has both objectives, so there is no knee; finish the sweep first"
-        )
-    chosen = chosen[np.argsort(costs[chosen, 0], kind="stable")]
-    ends = costs[chosen[[0, -1]]]
-    span = np.abs(ends[1] - ends[0])
-    best = int(chosen[-1])
-    if not np.all(span > 0):
-        return best
-    unit = (costs[chosen] - [ends[0, 0], ends[1, 1]]) / span
-    gain = 1.0 - unit.sum(axis=1)  # the chord is x + y = 1 in the unit square
-    return int(chosen[np.argmax(gain)]) if gain.max() > 1e-12 else best
-
-
-def pick(
-    points: ArrayLike, rule: str = "knee", senses: Sequence[Sense | str] = ("min", "max")
-) -> int:
-    """Return the row index that ``rule`` chooses from the two-objective front.
-
-    Rules: ``knee``; ``best`` (best second objective); ``cheapest`` (best first objective);
-    ``>=0.97`` or ``<=0.03`` (best first objective whose second objective meets the bound).
-
-    Raises `InputError` for another rule, or when no point meets the bound.
-    """
-    if rule == "knee":
-        return knee(points, senses)
-    costs, values = _costs(points, senses), np.asarray(points, dtype=np.float64)[:, 1]
-    allowed = front(costs, ("min", "min"))
-    if match := _FLOOR.fullmatch(rule.strip()):
-        try:
-            bound = float(match[2])
-        except ValueError:
-            raise InputError(f"pick {rule!r}: {match[2]!r} is not a number") from None
-        allowed &= values >= bound if match[1] == ">=" else values <= bound
-        if not allowed.any():
-            raise InputError(
-                f"no point on the front has a second objective {rule}; relax the bound"
-            )
-    elif rule not in ("best", "cheapest"):
-        raise InputError(f"pick {rule!r}, allowed: knee, best, cheapest, >=VALUE, <=VALUE")
-    candidates = np.flatnonzero(allowed)
-    if not candidates.size:
-        raise InputError("no point has both objectives; finish the sweep first")
-    column = 1 if rule == "best" else 0
-    return int(candidates[np.argmin(costs[candidates, column])])

@@ -24,7 +24,7 @@ from typing import Any, Self
 from hwquant import atomic
 from hwquant.errors import InputError
 
-__all__ = ["Row", "Status", "Store", "column", "read", "table", "to_csv"]
+__all__ = ["Row", "Status", "Store", "column", "numeric_columns", "read", "table", "to_csv"]
 
 SCHEMA_VERSION = 1
 BUSY_SECONDS = 10.0
@@ -249,18 +249,23 @@ def table(rows: Iterable[Row]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
+def numeric_columns(rows: Iterable[Row]) -> set[str]:
+    """Return the names of all metrics that are numbers in some row."""
+    return {
+        key
+        for row in rows
+        for key, value in row.metrics.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+
+
 def column(rows: Iterable[Row], name: str) -> list[float]:
     """Return a numeric metric of every row, NaN where it is not known.
 
     Raises `InputError` for a name that no row has, with the names that exist.
     """
     rows = list(rows)
-    known = {
-        key
-        for row in rows
-        for key, value in row.metrics.items()
-        if isinstance(value, int | float) and not isinstance(value, bool)
-    }
+    known = numeric_columns(rows)
     if name not in known:
         raise InputError(
             f"column {name!r} is unknown, allowed: {', '.join(sorted(known)) or 'none'}"

@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 
 from costmodel.explore import pareto
+from costmodel.explore.choice import choose
 from costmodel.explore.folder import RunFolder
+from costmodel.explore.hypervolume import hypervolume
 from costmodel.explore.space import Space, coordinates, label
-from costmodel.explore.store import Row, Status, column, table
+from costmodel.explore.store import Row, Status, column, numeric_columns, table
 from costmodel.explore.take import Taken
 from costmodel.report import page, plots
 from hwquant import atomic
@@ -61,15 +63,15 @@ class Front:
         unit = (values - low) / np.where(span > 0, span, 1)
         senses = (self.x_axis.sense, self.y_axis.sense)
         worst = [1.0 if sense is pareto.Sense.MIN else 0.0 for sense in senses]
-        return pareto.hypervolume(unit, worst, senses)
+        return hypervolume(unit, worst, senses)
 
 
-def find_front(rows: Sequence[Row], x: plots.Axis, y: plots.Axis, rule: str = "knee") -> Front:
+def find_front(given: Sequence[Row], x: plots.Axis, y: plots.Axis, rule: str = "knee") -> Front:
     """Return the front of the finished rows in metrics ``x`` and ``y``, and the row ``rule`` picks.
 
     Raises `InputError` for an unknown metric or rule, or when no point is finished.
     """
-    finished = [row for row in rows if row.status is Status.DONE]
+    finished = [row for row in given if row.status is Status.DONE]
     if not finished:
         raise InputError("no point of this run is finished; run the same sweep again to resume it")
     xs, ys = column(finished, x.name), column(finished, y.name)
@@ -78,14 +80,16 @@ def find_front(rows: Sequence[Row], x: plots.Axis, y: plots.Axis, rule: str = "k
         raise InputError(f"no point has both {x.name} and {y.name}; run the same sweep again")
     values = np.array([[xs[i], ys[i]] for i in known])
     senses = (x.sense, y.sense)
+    rows = [finished[i] for i in known]
+    metrics = {name: column(rows, name) for name in numeric_columns(rows)}
     return Front(
-        tuple(finished[i] for i in known),
+        tuple(rows),
         x,
         y,
         tuple(values[:, 0].tolist()),
         tuple(values[:, 1].tolist()),
         tuple(pareto.front(values, senses).tolist()),
-        pareto.pick(values, rule, senses),
+        choose(metrics, rule, x.name, y.name, senses),
     )
 
 
