@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from hwquant.errors import InputError
 from hwquant.mac import MacSpec
 
-__all__ = ["Fold", "group_name", "groups", "leave_one_format_out", "some_formats_out"]
+__all__ = ["BOTH", "Fold", "group_name", "groups", "leave_one_format_out", "some_formats_out"]
 
 Indices = NDArray[np.intp]
 
 BOTH: Final = " x "
+"""What stands between the formats in the name of a mixed pair."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -63,6 +64,17 @@ class Points:
     def groups(self) -> list[str]:
         """The pair of formats of each row."""
         return groups(self.specs)
+
+    @property
+    def sha256(self) -> str:
+        """Hash of kernels, counts and estimates (to six digits)."""
+        lines = (
+            f"{spec} {style} {count:.6g} {estimate:.6g}"
+            for spec, style, count, estimate in zip(
+                self.specs, self.styles, self.counts, self.estimates, strict=True
+            )
+        )
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     def __len__(self) -> int:
         return len(self.specs)

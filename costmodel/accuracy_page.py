@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tables and figures of the cost model's page, from committed measurements.
+
+Run ``python -m costmodel.accuracy_page`` to write the marked parts of ``docs/costmodel.md`` and the
+figures beside it; ``python -m costmodel.intervals.compare`` first, where measurements or formulas
+changed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from statistics import median
+from typing import Final
+
+from hwquant import atomic
+from hwquant.errors import InputError
+
+from .accuracy_errors import OURS, Errors, by_style
+from .intervals.compare import table
+from .intervals.points import Points
+from .intervals.shipped import FILE, TARGETS
+from .intervals.sources import held_out_points
+from .place.points import Point, committed
+
+__all__ = ["clocks", "ecp5_table", "error_table", "fill", "interval_tables"]
+
+PAGE: Final = Path("docs/costmodel.md")
+FIGURES: Final = {"lut_sites": "costmodel_sites.png", "lut_raw": "costmodel_raw.png"}
+CLOCKS: Final = "costmodel_ecp5.png"
+LABELS: Final = {"lut_sites": "LUT sites", "lut_raw": "raw LUTs"}
+METHODS: Final = (OURS, "FINN", "linear fit", "nearest kernel")
+MARKED: Final = "<!-- {name}: written by python -m costmodel.accuracy_page -->\n"
+END: Final = "<!-- end -->"
+
+
+def error_table(points: Points) -> str:
+    """Return mean and worst error of each method by style, in per cent, as a Markdown table."""
+    heads = ["style", "kernels", *(f"{method} mean / worst" for method in METHODS)]
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    for style, found in by_style(points).items():
+        cells = [style if style == "all" else f"`{style}`", str(found[OURS].kernels)]
+        cells += [_cell(found.get(method)) for method in METHODS]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(errors: Errors | None) -> str:
+    return "" if errors is None else f"{errors.mean:.1f} / {errors.worst:.1f}"
+
+
+def interval_tables() -> str:
+    """Return the committed comparison of interval predictors, a Markdown table for each count."""
+    path = files("costmodel").joinpath(*FILE.split("/"))
+    record = json.loads(path.read_text(encoding="utf-8"))["comparison"]
+    parts = [
+        f"{LABELS[target]}, {found['rows']} kernels of {found['pairs_of_formats']} pairs of "
+        f"formats; shipped: **{found['shipped']}**.\n\n{table(found['scores'])}\n"
+        for target, found in record.items()
+    ]
+    return "\n".join(parts)
+
+
+def clocks(points: Sequence[Point]) -> dict[str, list[float]]:
+    """Return the routed clock of each kernel (median over seeds, MHz) by style."""
+    found: dict[str, list[float]] = {}
+    for point in points:
+        if point.spec.lanes == 1:
+            found.setdefault(point.label, []).append(median(point.placed.fmax_mhz))
+    return {label: found[label] for label in sorted(found)}
+
+
+def ecp5_table(points: Sequence[Point]) -> str:
+    """Return LUT4s and routed clocks by style, one lane, as a Markdown table."""
+    lines = [
+        "| style | kernels | fmax MHz: least | median | most | LUT4 median |",
+        "|---" * 6 + "|",
+    ]
+    for label, values in clocks(points).items():
+        own = [p.placed.lut4 for p in points if p.label == label and p.spec.lanes == 1]
+        cells = [f"`{label}`", str(len(values))]
+        cells += [f"{x:.0f}" for x in (min(values), median(values), max(values), median(own))]
+        lines.append("| " + " | ".join(cells) + " |")
+    flows = sorted({point.flow for point in points})
+    return "\n".join(lines) + "\n\n" + "".join(f"    {flow}\n" for flow in flows)
+
+
+def fill(text: str, parts: Mapping[str, str]) -> str:
+    """Return a page with each marked part replaced.
+
+    Raises `InputError` where the page has no such mark.
+    """
+    for name, part in parts.items():
+        mark = MARKED.format(name=name)
+        pattern = re.escape(mark) + ".*?" + re.escape(END)
+        whole = f"{mark}\n{part}\n{END}"
+        text, count = re.subn(pattern, lambda _, whole=whole: whole, text, flags=re.DOTALL)
+        if count != 1:
+            raise InputError(f"the page has {count} parts marked {mark.strip()!r}; allowed: one")
+    return text
+
+
+def parts() -> dict[str, str]:
+    """Return every part of the page that is written, by the name in its mark."""
+    found = {f"errors of {t}": error_table(held_out_points(t)) for t in TARGETS}
+    return found | {"intervals": interval_tables(), "ecp5": ecp5_table(committed())}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the page named by the first argument, and the figures beside it."""
+    from .accuracy_plot import draw_clocks, draw_estimates
+
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    page = Path(given[0]) if given else PAGE
+    atomic.write_text(page, fill(page.read_text(encoding="utf-8"), parts()))
+    for target, name in FIGURES.items():
+        draw_estimates(held_out_points(target), page.parent / name, LABELS[target])
+    label = "routed clock, MHz (LFE5U-25F speed 6, one lane, median of the seeds)"
+    draw_clocks(clocks(committed()), page.parent / CLOCKS, label)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
