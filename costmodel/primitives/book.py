@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,19 +26,23 @@ from .specs import SpecArrays, register_formula
 __all__ = ["functions", "hq_book_decode", "hq_decode_mac", "hq_digit_mac", "hq_digit_rows"]
 __all__ += ["hq_rom_mac"]
 
-LUT_INPUTS = 6
-LEAST = 3  # bits of an operand of Booth rows
+LUT_INPUTS: Final = 6
+WIDE_RAW: Final = 1.25
+WIDE_SITES: Final = 1.18
+LEAST: Final = 3  # bits of an operand of Booth rows
 
 
-def functions(words: Sequence[int], width: int, inputs: int) -> tuple[int, ...]:
+def functions(words: Sequence[int], width: int, inputs: int) -> tuple[float, ...]:
     """Return what a table of constants is made of, each bit a function of the address.
 
     Equal bits, constant bits and bits that are an address bit cost nothing.  A bit that depends on
     six address bits or fewer is a LUT; of more, it is multiplexed from the functions of the six
-    lowest, equal ones made once.  Synthesis finds some sharing that this does not.
+    lowest, equal ones made once.  Of those synthesis makes more than that, by `WIDE_RAW` and
+    `WIDE_SITES`, the only fitted numbers here (four kernels of style ``rom``).
     """
     values = np.array([int(word) & ((1 << width) - 1) for word in words], dtype=object)
     luts: dict[tuple[int, ...], frozenset[int]] = {}
+    wide = set()
     for place in range(width):
         column = (values >> place & 1).astype(np.int64).reshape((2,) * inputs)
         needed = _support(column)
@@ -48,8 +53,13 @@ def functions(words: Sequence[int], width: int, inputs: int) -> tuple[int, ...]:
             reads = _support(part)
             wire = len(reads) == 1 and part.flat[0] == 0
             if reads and not wire:
-                luts.setdefault(tuple(np.resize(part, 1 << inputs).tolist()), frozenset(reads))
-    return matched(list(luts.values()))
+                key = tuple(np.resize(part, 1 << inputs).tolist())
+                luts.setdefault(key, frozenset(reads))
+                if len(parts) > 1:
+                    wide.add(key)
+    sites, raw, *loose = matched(list(luts.values()))
+    more = len(wide)
+    return (sites + (WIDE_SITES - 1) * more, raw + (WIDE_RAW - 1) * more, *loose)
 
 
 def _support(column: NDArray[np.int64]) -> list[int]:
@@ -100,7 +110,7 @@ def hq_digit_mac(specs: SpecArrays) -> Counts:
 
 
 @lru_cache(maxsize=4096)
-def _decoder(fmt: Format) -> tuple[int, ...]:
+def _decoder(fmt: Format) -> tuple[float, ...]:
     if not isinstance(fmt, Codebook):
         return (0,) * 6
     inputs = fmt.bits - fmt.sign_magnitude
@@ -109,7 +119,7 @@ def _decoder(fmt: Format) -> tuple[int, ...]:
 
 
 @lru_cache(maxsize=65536)
-def _decoders(weight: Format, act: Format) -> tuple[int, ...]:
+def _decoders(weight: Format, act: Format) -> tuple[float, ...]:
     recode = int(str(decode.STYLE.parameters(MacSpec(weight, act))["RecodeAct"]))
     both = zip(_decoder(weight), _decoder(act), strict=True)
     return recode, *(mine + other for mine, other in both)
@@ -146,7 +156,7 @@ def hq_decode_mac(specs: SpecArrays) -> Counts:
 
 
 @lru_cache(maxsize=65536)
-def _product(weight: Format, act: Format) -> tuple[int, ...]:
+def _product(weight: Format, act: Format) -> tuple[float, ...]:
     values = [w * a for w in magnitudes(weight) for a in magnitudes(act)]
     low, high = min(values), max(values)
     signed = low < 0

@@ -30,9 +30,7 @@ def hq_const_add(width: int, out_bits: int) -> Block:
     """An adder without a chain: one LUT6_2 and one LUT of three inputs for two positions."""
     pairs, lower = out_bits // 2, (width + 1) // 2
     odd = width % 2 == 1 and out_bits > width  # the last LUT6_2 is a majority alone
-    return block(
-        sites=pairs - odd, raw=pairs + lower, three=lower - 1 + odd, two=1
-    )
+    return block(sites=pairs - odd, raw=pairs + lower, three=lower - 1 + odd, two=1)
 
 
 def hq_const_table(table: Table, width: int) -> Block:
@@ -78,9 +76,7 @@ def _last(design: Design) -> dict[tuple[int, int], int]:
 def _kernel(design: Design) -> Block:
     last = _last(design)
     found = hq_delay(design.latency, 1)  # valid
-    waits = sum(
-        max(stage - design.signals[signal].stage, 0) for (signal, _), stage in last.items()
-    )
+    waits = sum(max(stage - design.signals[signal].stage, 0) for (signal, _), stage in last.items())
     found = found + hq_delay(1, waits)
     for item in design.items:
         width = design.signals[item.out].width

@@ -30,9 +30,10 @@ STRANGERS: Final = ((4, 1), (3, 2), (3, 1), (2, 2), (2, 1), (1, 1))
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Block:
-    """Parts of many kernels, one array each (they broadcast): ``sites`` that are complete, LUT
-    cells ``raw`` in all, ``lutram``, ``ff``, ``dsp``, and ``loose[k]`` LUTs of ``k + 1`` inputs
-    without a site (among ``raw``).
+    """Parts of many kernels, one array each; they broadcast.
+
+    ``sites`` are complete, ``raw`` counts all LUT cells; ``loose[k]`` LUTs of ``k + 1`` inputs
+    (among ``raw``) have no site yet.  ``lutram``, ``ff`` and ``dsp`` as in `Counts`.
     """
 
     sites: Array
@@ -42,27 +43,29 @@ class Block:
     dsp: Array
     loose: tuple[Array, Array, Array, Array]
 
-    def _parts(self) -> tuple[Array, ...]:
+    @property
+    def parts(self) -> tuple[Array, ...]:
+        """All nine arrays, the loose LUTs last."""
         return (self.sites, self.raw, self.lutram, self.ff, self.dsp, *self.loose)
 
-    @staticmethod
-    def _made(parts: Sequence[Array]) -> Block:
+    @classmethod
+    def of(cls, parts: Sequence[Array]) -> Block:
+        """Return the block of nine `parts`."""
         sites, raw, lutram, ff, dsp, one, two, three, four = parts
-        return Block(sites, raw, lutram, ff, dsp, (one, two, three, four))
+        return cls(sites, raw, lutram, ff, dsp, (one, two, three, four))
 
     def __add__(self, other: Block) -> Block:
-        both = zip(self._parts(), other._parts(), strict=True)
-        return Block._made([mine + others for mine, others in both])
+        both = zip(self.parts, other.parts, strict=True)
+        return Block.of([mine + others for mine, others in both])
 
     def __mul__(self, factor: ArrayLike) -> Block:
         """Return ``factor`` times as much; 0 or 1 says whether a block is there."""
         times = np.asarray(factor, np.float64)
-        return Block._made([part * times for part in self._parts()])
+        return Block.of([part * times for part in self.parts])
 
     def packed(self) -> Counts:
         """Return the counts of a complete kernel: strangers share sites, a tight fit first."""
-        left: list[Array] = [np.asarray(part, np.float64) for part in np.broadcast_arrays(*self.loose)]
-        left = [part.copy() for part in left]
+        left = [np.array(part, np.float64) for part in np.broadcast_arrays(*self.loose)]
         pairs: Any = 0.0
         for large, small in STRANGERS:
             if large == small:
@@ -83,6 +86,7 @@ def block(
     *,
     sites: ArrayLike = 0,
     raw: ArrayLike = 0,
+    lutram: ArrayLike = 0,
     ff: ArrayLike = 0,
     dsp: ArrayLike = 0,
     one: ArrayLike = 0,
@@ -96,8 +100,8 @@ def block(
     >>> both.packed().to_columns()["lut_sites"].tolist()
     4
     """
-    values = (sites, raw, 0, ff, dsp, one, two, three, four)
-    return Block._made([np.asarray(value, np.float64) for value in values])
+    values = (sites, raw, lutram, ff, dsp, one, two, three, four)
+    return Block.of([np.asarray(value, np.float64) for value in values])
 
 
 def matched(luts: Sequence[frozenset[Any]]) -> tuple[int, ...]:
@@ -107,7 +111,9 @@ def matched(luts: Sequence[frozenset[Any]]) -> tuple[int, ...]:
     with at most four inputs are loose.
     """
     numbers: dict[Any, int] = {}
-    nets = [frozenset(numbers.setdefault(net, len(numbers)) for net in lut) for lut in luts]
+    nets: list[frozenset[int | str]] = [
+        frozenset(numbers.setdefault(net, len(numbers)) for net in lut) for lut in luts
+    ]
     pairs = [(a, b) for a, b in pair_luts(nets) if nets[a] & nets[b]]
     taken = {index for pair in pairs for index in pair}
     loose = [0] * SITE_INPUTS

@@ -16,7 +16,7 @@ from .product import hq_sig_product
 from .shifter import exponent_bit, hidden_bit, hq_add_exponents, hq_mux_shift
 from .specs import Operand, SpecArrays, register_formula
 
-__all__ = ["gated_hidden", "hq_shift_mac", "shifting"]
+__all__ = ["hq_shift_mac", "shifting", "significand"]
 
 
 def _recode_act(weight: Format, act: Format) -> int:
@@ -29,7 +29,7 @@ def shifting(operand: Operand) -> np.ndarray:
 
 
 def significand(operand: Operand) -> np.ndarray:
-    """Return the width of a significand: the code without sign and exponent, a hidden bit on top."""
+    """Return the width of a significand: the mantissa, and a hidden bit on top."""
     return operand.bits - operand.flips - np.maximum(shifting(operand) - 1, 0)
 
 

@@ -67,8 +67,8 @@ def _registers(a: Arrays) -> Block:
     around = around * (a["WeightFloat"] | a["ActFloat"]) * (1 - inside)
     control = np.where(inside, 2 * whole + 1, 2 * whole)
     deep = stages + 2 >= SHIFT_REGISTER
-    found = block(ff=codes * a["Decode"] + control + np.where(deep, 0, around * (stages + 2)))
-    return Block(found.sites, found.raw, around * deep, found.ff, found.dsp, found.loose)
+    flat = np.where(deep, 0, around * (stages + 2))
+    return block(lutram=around * deep, ff=codes * a["Decode"] + control + flat)
 
 
 def _shifter(a: Arrays) -> Block:
@@ -123,12 +123,7 @@ def hq_dsp_tile(specs: Sequence[TileSpec]) -> Counts:
     control = block(sites=2, raw=4) * inside
     accumulators = hq_tally(np.maximum(low, 1), np.maximum(a["AccBits"], low)) * fields
     shared = block(ff=2 - 2 * fields)  # all of them have the same valid bits, kept once
-    own = (
-        accumulators
-        + shared
-        + _shifter(a)
-        + hq_sign(flips[0] & flips[1], twos & signs) * fields
-    )
+    own = accumulators + shared + _shifter(a) + hq_sign(flips[0] & flips[1], twos & signs) * fields
     inverters = block(raw=tight, one=tight)
     kernel = _registers(a) + block(dsp=1) + hidden + borrow + control + inverters
     return (kernel + own * (1 - inside)).packed()

@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Formulas of requantizers: flip-flops exact, carry chains and tables by rule, the rest fitted.
+
+What is inferred (clamping, normalising, packing, multiplying) is priced by what it has to do in
+bits; the few coefficients are those of `FITTED`, by least squares over ``data/blocks.csv``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hw.requant import requant_latency, requant_parameters
+from hw.style import Constant
+from hwquant.requant import MultiplyShift, Requantizer, Thresholds
+
+from .counts import Counts
+from .packing import Block, block
+
+__all__ = ["FITTED", "hq_bias", "hq_clamp", "hq_clip", "hq_norm", "hq_pack", "hq_rom", "hq_round"]
+__all__ += ["hq_shift", "hq_thr", "requantizers"]
+
+Array = NDArray[Any]
+Arrays = Mapping[str, Array]
+
+LUT_INPUTS: Final = 6
+SITE_INPUTS: Final = 5
+
+FITTED: Final[dict[str, tuple[float, float]]] = {
+    "tie": (1.0, 1.0),
+    "split": (4.0, 2.0),
+    "clamp": (1.0, 0.6),
+    "norm": (1.0, 0.7),
+    "pack": (2.0, 1.5),
+    "shift": (0.9, 0.6),
+    "multiply": (1.4, 1.0),
+    "clip": (5.0, 3.0),
+    "count": (1.0, 0.7),
+}
+"""What of a requantizer -> LUT cells and LUT sites for each unit of it."""
+
+
+def _fitted(name: str, amount: ArrayLike) -> Block:
+    raw, sites = FITTED[name]
+    size = np.asarray(amount, np.float64)
+    return block(raw=raw * size, sites=sites * size)
+
+
+def _log2(count: ArrayLike) -> Array:
+    """Return the bits of an address of ``count`` words."""
+    size = np.asarray(count)
+    return np.frexp(np.maximum(size - 1, 0).astype(np.float64))[1].astype(np.int64)
+
+
+def hq_rom(depth: ArrayLike, width: ArrayLike) -> Block:
+    """A table of ``depth`` words of ``width`` random bits in LUTs, and its output register.
+
+    One LUT a bit up to 64 words, two to a site up to 32; twice as many for each address bit more.
+    A single word is a constant.  Contents with equal columns cost less.
+    """
+    bits, words = np.asarray(width), _log2(depth)
+    there = words > 0
+    raw = bits * np.exp2(np.maximum(words - LUT_INPUTS, 0))
+    shared = words <= SITE_INPUTS
+    sites = np.where(shared, np.ceil(bits / 2), raw)
+    return block(raw=raw, sites=sites, ff=bits) * there
+
+
+def _equal(bits: ArrayLike) -> Array:
+    """Return the LUTs that say whether all of ``bits`` bits are equal."""
+    size = np.asarray(bits)
+    return np.where(size > 1, np.maximum(np.ceil((size - 2) / 4), 1), 0)
+
+
+def hq_bias(
+    acc_bits: ArrayLike, sum_bits: ArrayLike, drop: ArrayLike, split: ArrayLike, bias: ArrayLike
+) -> Block:
+    """The biased sum: a carry position for each kept bit and for each two dropped ones.
+
+    A position of two dropped bits has two LUTs of the same four inputs.  Of a single channel the
+    bias is a constant (``bias`` 0), which leaves the LUTs of the kept bits nothing to do.  A sum
+    that is split also compares the bits above with their sign.
+    """
+    acc, total, low = np.asarray(acc_bits), np.asarray(sum_bits), np.asarray(drop)
+    some, apart = np.asarray(bias) != 0, np.asarray(split) != 0
+    pairs, kept = (low + 1) // 2, total - low
+    chain = block(sites=pairs + kept, raw=pairs * (1 + some) + kept, ff=kept + 1)
+    tie = _fitted("tie", np.where(some, np.ceil(pairs / 5), np.ceil(low / 5)))
+    above = _equal(acc - total)
+    compare = block(raw=above, sites=above, ff=4) + _fitted("split", 1)
+    return chain + tie + compare * apart
+
+
+def hq_clamp(in_bits: ArrayLike, bits: ArrayLike, signed: ArrayLike) -> Block:
+    """Rounding to the even code and clamping: a LUT for each code bit but a sign, and a test."""
+    width, code = np.asarray(in_bits), np.asarray(bits)
+    sign = np.asarray(signed) != 0
+    test = _equal(width - code + 1 + ~sign)
+    return _fitted("clamp", code - sign + 1 + test)
+
+
+def _norm_work(keep: Array, steps: Array, real: Array) -> Array:
+    """Return the bits that all steps of ``hq_norm`` choose, those above ``real`` left out."""
+    work = np.zeros(np.broadcast(keep, steps, real).shape)
+    for step in range(8, 0, -1):
+        half = 1 << step - 1
+        there = (steps >= step) & (real > keep + half - 1)
+        size = np.minimum(keep + half - 1, real)
+        work = work + np.where(there, size + half / 2, 0)
+    return work
+
+
+def hq_norm(keep: ArrayLike, steps: ArrayLike, real: ArrayLike) -> Block:
+    """Normalising: a multiplexer for each bit that a step keeps, a test of those it may drop.
+
+    ``real`` is how many bits of the window are not copies of the sign.
+    """
+    return _fitted("norm", _norm_work(np.asarray(keep), np.asarray(steps), np.asarray(real)))
+
+
+def hq_pack(exp_bits: ArrayLike, man_bits: ArrayLike, saturate: ArrayLike) -> Block:
+    """Rounding and packing of a minifloat: about two LUTs for each bit of the magnitude."""
+    bits = np.asarray(exp_bits) + np.asarray(man_bits)
+    return _fitted("pack", bits + 1 + np.asarray(saturate))
+
+
+def hq_shift(width: ArrayLike, amount_bits: ArrayLike) -> Block:
+    """A shift right by a variable amount: a multiplexer for each bit and step, and a sticky bit."""
+    return _fitted("shift", np.asarray(width) * np.asarray(amount_bits))
+
+
+def hq_clip(
+    acc_bits: ArrayLike, bias_bits: ArrayLike, drop: ArrayLike, bits: ArrayLike, some: ArrayLike
+) -> Block:
+    """Sum, rounding and clamping of an integer without the bits above the code.
+
+    A carry position for each code bit and for each two others; two LUTs for a position of two.
+    """
+    width = np.maximum(np.asarray(acc_bits), np.asarray(bias_bits))
+    low, code = np.asarray(drop), np.asarray(bits)
+    above = width - low - code
+    pairs = (low + 1) // 2 + (above + 1) // 2
+    tests = np.maximum(above // 2, 1)
+    two = 1 + (np.asarray(some) != 0)
+    chain = block(sites=pairs + code, raw=two * pairs + code, ff=2 * code + 1 + tests)
+    return chain + block(raw=tests, sites=tests) + _fitted("clip", 1)
+
+
+def _output(a: Arrays, kept: Array, over: Array) -> Block:
+    """What follows the sum: clamping, or normalising and packing with registers between."""
+    flt = a["Float"] != 0
+    man = np.where(flt, a["Bits"] - a["ExpBits"] - a["Signed"], 0)
+    exp = np.where(flt, a["ExpBits"], 0)
+    live = man + np.where(exp > 0, (1 << exp) - 1, 0)
+    saturate = (kept > live) | (a["MaxCode"] + 1 != 1 << exp + man)
+    keep = man + 1 + (exp > 0)
+    real = np.minimum(kept, live) + 1
+    above = _equal(np.maximum(kept - live, 0) + 1) * (kept > live)
+    fields = exp
+    for step in range(8):
+        fields = fields - ((exp > step) & (keep + (1 << step) - 2 >= kept - 1) & flt)
+    registers = 1 + (saturate & ((kept > live) | over)) + fields + man + 1 + 1
+    minifloat = (
+        hq_norm(keep, exp, real)
+        + hq_pack(exp, man, saturate)
+        + block(ff=registers, raw=above, sites=above)
+    )
+    return minifloat * flt + hq_clamp(kept, a["Bits"], a["Signed"]) * ~flt
+
+
+def hq_round(a: Arrays) -> Block:
+    """A requantizer that rounds, from the parameters of ``hq_round`` and its latency."""
+    flt, some = a["Float"] != 0, a["Channels"] > 1
+    acc = a["AccBits"] + a["Frac"]
+    drop = a["Shift"] - flt
+    kept = a["SumBits"] - drop
+    clip, split = a["Clip"] != 0, a["Split"] != 0
+    own = np.where(a["ShiftBits"] > 0, a["ShiftBits"], 0)
+    common = block(ff=a["Latency"] + a["AccBits"]) + hq_rom(a["Channels"], a["BiasBits"])
+    clipped = hq_clip(acc, a["BiasBits"], a["Shift"], a["Bits"], some)
+    shift = (
+        hq_shift(kept, own) + hq_rom(a["Channels"], own) + block(ff=own + kept + 1 + split)
+    ) * (own > 0)
+    rounded = (
+        hq_bias(acc, a["SumBits"], drop, split, some)
+        + shift
+        + _output(a, kept, split)
+        + block(ff=a["Bits"])
+    )
+    return common + clipped * clip + rounded * ~clip
+
+
+def hq_mulshift(a: Arrays) -> Block:
+    """A requantizer with a multiplier in front of `hq_round`, in LUTs."""
+    acc, mult = a["AccBits"] - a["MultBits"], a["MultBits"]
+    chan = np.maximum(_log2(a["Channels"]), 0)
+    product = acc + mult
+    registers = block(ff=2 + acc + 2 * chan + product)
+    return registers + hq_rom(a["Channels"], mult) + _fitted("multiply", acc * mult)
+
+
+def hq_thr(a: Arrays) -> Block:
+    """Thresholds: by binary search (a table and a comparator a step), or all at once."""
+    acc, thr, steps, channels = a["AccBits"], a["ThrBits"], a["Steps"], a["Channels"]
+    compare = np.maximum(acc, thr)
+    count = (1 << steps) - 1
+    chan = _log2(channels)
+    found = block(ff=a["Latency"] + a["Bits"])
+    search = block(ff=steps)
+    for step in range(8):
+        there = a["Search"] * (step < steps)
+        depth = channels << step
+        table = hq_rom(np.where(depth > 64, 1, depth), thr)
+        passed = acc + step + chan * (step < steps - 1)
+        part = table + block(sites=compare, raw=compare, ff=passed)
+        search = search + part * there
+    several = channels > 1
+    chains = block(sites=compare, raw=compare) * several
+    constant = block(raw=np.ceil(compare / 5), sites=np.ceil(compare / 5)) * ~several
+    parallel = (
+        hq_rom(channels, count * thr)
+        + block(ff=acc + count)
+        + (chains + constant) * count
+        + _fitted("count", np.ceil(count / 5) + steps - 1)
+    )
+    return found + search * a["Search"] + parallel * (1 - a["Search"])
+
+
+NAMES: Final = (
+    "AccBits", "Frac", "SumBits", "Split", "Clip", "Upper", "Channels", "BiasBits", "Shift",
+    "ShiftBits", "Float", "Signed", "Narrow", "Bits", "ExpBits", "MaxCode", "MultBits", "ThrBits",
+    "Steps", "Search",
+)  # fmt: skip
+
+
+def _row(spec: Requantizer, style: str) -> dict[str, int]:
+    values = requant_parameters(spec, style)
+    row = {
+        name: 0 if isinstance(values.get(name, 0), Constant) else int(str(values.get(name, 0)))
+        for name in NAMES
+    }
+    row["Latency"] = requant_latency(spec, style)
+    row["Thresholds"] = int(isinstance(spec, Thresholds))
+    row["Multiply"] = int(isinstance(spec, MultiplyShift))
+    if row["Multiply"]:  # of the rounding behind the product
+        row["Latency"] -= 2
+        row["AccBits"] += row["MultBits"]
+    return row
+
+
+def requantizers(specs: Sequence[Requantizer], styles: Sequence[str] = ()) -> Counts:
+    """Return the counts of requantizers, one for each spec (style ``auto`` by default)."""
+    chosen = styles or ["auto"] * len(specs)
+    rows = [_row(spec, style) for spec, style in zip(specs, chosen, strict=True)]
+    a = {name: np.array([row[name] for row in rows], np.int64) for name in rows[0]}
+    thresholds, multiply = a["Thresholds"], a["Multiply"]
+    kernel = hq_thr(a) * thresholds + (hq_round(a) + hq_mulshift(a) * multiply) * (1 - thresholds)
+    return kernel.packed()
