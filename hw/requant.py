@@ -46,8 +46,8 @@ __all__ = [
 ]
 
 _ROUND: Final = (
-    "hq_rom.sv", "hq_add.sv", "hq_bias.sv", "hq_shift.sv", "hq_clamp.sv", "hq_norm.sv",
-    "hq_pack.sv", "hq_round.sv",
+    "hq_rom.sv", "hq_add.sv", "hq_bias.sv", "hq_shift.sv", "hq_clamp.sv", "hq_clip.sv",
+    "hq_norm.sv", "hq_pack.sv", "hq_round.sv",
 )  # fmt: skip
 _SOURCES: Final = {
     "round": _ROUND,
@@ -62,6 +62,7 @@ _TOPS: Final = {
     "parallel": "hq_thr",
 }
 _WORTH_SPLITTING: Final = 3  # bits that the adder must lose, see hq_bias.sv
+_WORTH_CLIPPING: Final = 4  # bits above the code, see hq_clip.sv
 _FEW: Final = 3  # thresholds a channel, up to which comparing with all is the smaller way
 _FEW_CONSTANT: Final = 31  # the same where they are constants, with one channel
 
@@ -113,6 +114,43 @@ def _live_bits(fmt: Integer | Minifloat) -> int:
     return fmt.mantissa_bits + ((1 << fmt.exponent_bits) - 1 if fmt.exponent_bits else 0)
 
 
+def _clip(spec: RoundPack, bias: list[int]) -> dict[str, Parameter] | None:
+    """Return the parameters of the biased sum by ``hq_clip``, None where that is not worth while.
+
+    ``bias`` holds half a divisor.  A bias so large that every accumulator saturates at one end is
+    made smaller.
+    """
+    fmt, shift = spec.fmt, spec.shift[0] + spec.frac
+    if not isinstance(fmt, Integer) or fmt.narrow or len(set(spec.shift)) > 1:
+        return None
+    rails = Fixed(spec.acc_bits + spec.frac, 0)
+    offset = 1 << fmt.bits - 1 + shift if fmt.signed else 0
+    ways = []
+    for upper in (0, 1):
+        move = offset - upper * (1 << fmt.bits + shift)
+        minus = [-b - move for b in bias]
+        if upper:
+            minus = [max(m, rails.min_int) for m in minus]
+        else:
+            minus = [min(m, rails.max_int) for m in minus]
+        ways.append((signed_bits(min(minus), max(minus)), upper, minus))
+    bits, upper, minus = min(ways)
+    width = max(spec.acc_bits + spec.frac, bits)
+    if width - shift - fmt.bits < _WORTH_CLIPPING:
+        return None
+    return {
+        "Frac": spec.frac,
+        "SumBits": width,
+        "Split": 0,
+        "Clip": 1,
+        "Upper": upper,
+        "Channels": spec.channels,
+        "BiasBits": bits,
+        "Minus": _table(minus, bits),
+        "Shift": shift,
+    }
+
+
 def _sum(spec: RoundPack) -> dict[str, Parameter]:
     """Return the parameters of the biased sum; see ``hq_round.sv``."""
     frac, rails = spec.frac, Fixed(spec.acc_bits, 0)
@@ -126,6 +164,9 @@ def _sum(spec: RoundPack) -> dict[str, Parameter]:
     whole = max(needed, bias_bits, spec.acc_bits + frac, min(shifts) + 1)
     short = max(bias_bits, max(shifts) + _live_bits(spec.fmt) + 1)
     split = spec.acc_bits + frac >= short + _WORTH_SPLITTING
+    clip = None if split else _clip(spec, bias)
+    if clip is not None:
+        return clip
     return {
         "Frac": frac,
         "SumBits": short if split else whole,

@@ -87,6 +87,24 @@ def test_every_format_is_exhaustively_right():
 
 
 @pytest.mark.sim
+def test_integers_with_wide_biases_are_exhaustively_right():
+    """The biases fill the accumulator's range or lie at an end of it: `hq_clip` does these."""
+    rng, specs = random.Random(9), []
+    for fmt in ("int2", "int3", "int4", "int8", "uint1", "uint4", "uint3", "int5"):
+        for shift, acc_bits in ((1, 13), (2, 14), (3, 12), (5, 14)):
+            half = 1 << acc_bits - 1
+            ends = [[half - 1, 0, -5], [-half, 3 - half, 17], [rng.randrange(-half, half)] * 2]
+            biases = [[rng.randrange(-half, half) for _ in range(3)], *ends]
+            specs += [RoundPack(fmt, acc_bits, bias, [shift]) for bias in biases]
+    texts = [requant_text(spec, "k") for spec in specs]
+    assert sum(".Clip(1)" in text for text in texts) > 80
+    assert sum(".Upper(1)" in text for text in texts) > 20
+    report = verify_requant(specs)
+    report.raise_for_mismatch()
+    assert all(result.exhaustive for result in report.results)
+
+
+@pytest.mark.sim
 def test_sixteen_bit_accumulators_are_exhaustively_right():
     specs = standard(map(parse, ("e2m1", "e3m2", "e4m3", "int4", "int8", "uint4")), 16, seed=4)
     specs += [
@@ -160,7 +178,18 @@ FAULTS = {
     "threshold itself is left out": ("hq_thr.sv", "left >= right", "left > right", 5),
     "search step compares wrongly": ("hq_thr_step.sv", "left >= right", "left > right", 6),
     "falling channels rise": ("hq_thr.sv", "count ^ {Steps{falls}}", "count", 5),
-    "a stall is ignored": ("hq_round.sv", "if (en_i) begin\n      acc_q", "begin\n      acc_q", 1),
+    "a stall is ignored": ("hq_round.sv", "if (en_i) acc_q", "acc_q", 1),
+    "clipped ties go up": ("hq_clip.sv", "diff[Low] & ~equal[Low]", "diff[Low]", 8),
+    "bits above the code are lost": ("hq_clip.sv", " | (|bad_q)", "", 8),
+    "a borrow above the code is lost": (
+        "hq_clip.sv",
+        ": a[Base+i] < b[Base+i]",
+        ": 1'b0",
+        8,
+    ),
+    "ones above the code are taken for zeros": ("hq_clip.sv", "Upper ? a", "!Upper ? a", 9),
+    "the wrong end": ("hq_clip.sv", "diff[Positions] ^ Upper", "diff[Positions]", 9),
+    "a stall is clipped": ("hq_clip.sv", "near_end = en_i &", "near_end =", 8),
     "a reset leaves a result": ("hq_round.sv", "valid_q <= '0;", "valid_q[0] <= 1'b0;", 2),
     "the product is unsigned": ("hq_mulshift.sv", ".BSigned(1'b1)", ".BSigned(1'b0)", 7),
 }
@@ -173,6 +202,8 @@ UNITS = [
     Thresholds.of("uint2", 8, unit=[0.1, -0.2]),
     Thresholds.of("e2m1", 8, unit=[0.1, -0.2]),
     MultiplyShift("int4", 9, [-9, 5], [0, 3], 6),
+    RoundPack("int4", 12, [300, -764], [2]),
+    RoundPack("uint3", 12, [2047, -9], [3]),
 ]
 
 

@@ -19,6 +19,8 @@ module hq_mulshift #(
   parameter int unsigned Frac = 0,  // zero bits below the product
   parameter int unsigned SumBits = 41,  // width of product plus bias
   parameter bit Split = 1'b0,  // SumBits does not hold every sum, see hq_bias
+  parameter bit Clip = 1'b0,  // an integer by hq_clip
+  parameter bit Upper = 1'b0,  // see hq_clip
   parameter int unsigned BiasBits = 24,  // width of a negated bias, two's complement
   parameter bit [Channels*BiasBits-1:0] Minus = '0,  // channel 0 in the low bits
   parameter int unsigned Shift = 16,  // 1 or more
@@ -96,6 +98,8 @@ module hq_mulshift #(
     .Frac(Frac),
     .SumBits(SumBits),
     .Split(Split),
+    .Clip(Clip),
+    .Upper(Upper),
     .Channels(Channels),
     .BiasBits(BiasBits),
     .Minus(Minus),

@@ -7,7 +7,8 @@
 /// from zero, but to 0 next to 0), saturating, -0 never emitted.  Frac is 0 unless a shift below
 /// one is wanted.  The table holds the negated biases (see hq_bias); for integer formats half of
 /// the divisor is already in them, which leaves only ties to be set right.  SumBits must hold every
-/// sum, or (Split) more than every number that does not saturate.  hw.requant chooses all of these.
+/// sum, or (Split) more than every number that does not saturate.  With Clip an integer format goes
+/// through hq_clip instead, which builds no bits above the code.  hw.requant chooses all of these.
 ///
 /// en_i = 0 freezes everything; rst_i acts even then.
 ///
@@ -20,6 +21,8 @@ module hq_round #(
   parameter int unsigned Frac = 0,  // zero bits below the accumulator
   parameter int unsigned SumBits = 25,  // width of accumulator plus bias
   parameter bit Split = 1'b0,  // SumBits does not hold every sum, see hq_bias
+  parameter bit Clip = 1'b0,  // an integer under one shift by hq_clip, whose offset is in Minus
+  parameter bit Upper = 1'b0,  // with Clip, see there
   parameter int unsigned Channels = 4,  // rows of the tables
   parameter int unsigned BiasBits = 12,  // width of a negated bias, two's complement
   parameter bit [Channels*BiasBits-1:0] Minus = '0,  // channel 0 in the low bits
@@ -59,18 +62,14 @@ module hq_round #(
     $error("hq_round: an integer has no exponent field, ExpBits must be 0");
   end
 
+  if (Clip && (Float || Narrow || Split || ShiftBits > 0)) begin : gen_bad_clip
+    $error("hq_round: Clip must be 0 unless Float, Narrow, Split and ShiftBits are 0");
+  end
+
   logic [Latency-1:0] valid_q;
   logic [AccBits-1:0] acc_q;
   logic [BiasBits-1:0] minus_q;
   logic [AccBits+Frac-1:0] left;
-  logic over_q;
-  logic [KeptBits-1:0] kept;
-  logic tie;
-  logic kept_sticky;
-  logic [KeptBits-1:0] scaled;
-  logic sticky;
-  logic over;
-  logic [Bits-1:0] code_d;
 
   always_ff @(posedge clk_i) begin
     if (rst_i) valid_q <= '0;
@@ -80,10 +79,7 @@ module hq_round #(
   assign valid_o = valid_q[Latency-1];
 
   always_ff @(posedge clk_i) begin
-    if (en_i) begin
-      acc_q <= acc_i;
-      code_o <= code_d;
-    end
+    if (en_i) acc_q <= acc_i;
   end
 
   hq_rom #(
@@ -99,149 +95,179 @@ module hq_round #(
 
   assign left = (AccBits + Frac)'($signed(acc_q)) << Frac;
 
-  hq_bias #(
-    .AccBits(AccBits + Frac),
-    .BiasBits(BiasBits),
-    .SumBits(SumBits),
-    .Drop(Drop),
-    .Split(Split)
-  ) u_sum (
-    .clk_i(clk_i),
-    .en_i(en_i),
-    .acc_i(left),
-    .minus_i(minus_q),
-    .sum_o(kept),
-    .tie_o(tie),
-    .over_o(over_q)
-  );
-
-  assign kept_sticky = ~tie;
-
-  if (ShiftBits > 0) begin : gen_own_shift
-    logic [OwnBits-1:0] own_q;
-    logic [OwnBits-1:0] own_qq;
-    logic [KeptBits-1:0] scaled_d;
-    logic sticky_d;
-
-    hq_rom #(
-      .Depth(Channels),
-      .Width(OwnBits),
-      .Words(ChannelShift)
-    ) u_shift_rom (
-      .clk_i(clk_i),
-      .en_i(en_i),
-      .addr_i(chan_i),
-      .data_o(own_q)
-    );
-
-    hq_shift #(
-      .Width(KeptBits),
-      .AmountBits(OwnBits)
-    ) u_shift (
-      .x_i(kept),
-      .amount_i(own_qq),
-      .sticky_i(kept_sticky),
-      .x_o(scaled_d),
-      .sticky_o(sticky_d)
-    );
-
-    always_ff @(posedge clk_i) begin
-      if (en_i) begin
-        own_qq <= own_q;
-        scaled <= scaled_d;
-        sticky <= sticky_d;
-        over <= over_q;
-      end
-    end
-  end else begin : gen_one_shift
-    assign scaled = kept;
-    assign sticky = kept_sticky;
-    assign over = over_q;
-  end
-
-  if (Float) begin : gen_minifloat
-    localparam int unsigned ManBits = Bits - ExpBits - (Signed ? 1 : 0);
-    localparam int unsigned FieldBits = ExpBits > 0 ? ExpBits : 1;
-    localparam int unsigned Keep = ManBits + 1 + (ExpBits > 0 ? 1 : 0);
-    // The largest integer part, the bit below it, and one that no shift reaches.
-    localparam int unsigned WindowBits = Keep + (1 << ExpBits) - 1;
-    localparam int unsigned LiveBits = ExpBits > 0 ? WindowBits - 1 : WindowBits;
-    localparam int unsigned WideBits = KeptBits > LiveBits + 1 ? KeptBits : LiveBits + 1;
-    // Half a step below the largest power of two, nothing saturates.
-    localparam bit Saturate = KeptBits > LiveBits || MaxCode + 1 != (1 << (ExpBits + ManBits));
-
-    logic [WideBits-1:0] wide;
-    logic [WindowBits-1:0] window;
-    logic neg;
-    logic [FieldBits-1:0] field;
-    logic [Keep-1:0] top;
-    logic low;
-    logic neg_q;
-    logic large_q;
-    logic [FieldBits-1:0] field_q;
-    logic [ManBits:0] top_q;
-    logic low_q;
-
-    assign wide = WideBits'($signed(scaled));
-    assign neg = wide[WideBits-1];
-
-    if (ExpBits > 0) begin : gen_exponent
-      logic unused_hidden;
-      assign unused_hidden = top[Keep-1];
-      assign window = {wide[LiveBits-1:0], 1'b0};
-    end else begin : gen_no_exponent
-      assign window = wide[LiveBits-1:0];
-    end
-
-    hq_norm #(
-      .Steps(ExpBits),
-      .Keep(Keep)
-    ) u_norm (
-      .neg_i(neg),
-      .x_i(window),
-      .sticky_i(sticky),
-      .normal_i(1'b0),
-      .field_o(field),
-      .top_o(top),
-      .sticky_o(low)
-    );
-
-    always_ff @(posedge clk_i) begin
-      if (en_i) begin
-        neg_q <= neg;
-        large_q <= over || wide[WideBits-1:LiveBits] != {WideBits - LiveBits{neg}};
-        field_q <= field;
-        top_q <= top[ManBits:0];
-        low_q <= low;
-      end
-    end
-
-    hq_pack #(
-      .ExpBits(ExpBits),
-      .ManBits(ManBits),
-      .Signed(Signed),
-      .MaxCode(MaxCode),
-      .Saturate(Saturate)
-    ) u_pack (
-      .neg_i(neg_q),
-      .over_i(large_q),
-      .field_i(field_q),
-      .top_i(top_q),
-      .sticky_i(low_q),
-      .code_o(code_d)
-    );
-  end else begin : gen_integer
-    hq_clamp #(
-      .InBits(KeptBits),
+  if (Clip) begin : gen_clip
+    hq_clip #(
+      .AccBits(AccBits + Frac),
+      .BiasBits(BiasBits),
+      .Drop(Shift),
       .Bits(Bits),
       .Signed(Signed),
-      .Narrow(Narrow)
-    ) u_clamp (
-      .sum_i(scaled),
-      .tie_i(~sticky),
-      .over_i(over),
-      .code_o(code_d)
+      .Upper(Upper)
+    ) u_clip (
+      .clk_i(clk_i),
+      .en_i(en_i),
+      .acc_i(left),
+      .minus_i(minus_q),
+      .code_o(code_o)
     );
+  end else begin : gen_sum
+    logic over_q;
+    logic [KeptBits-1:0] kept;
+    logic tie;
+    logic kept_sticky;
+    logic [KeptBits-1:0] scaled;
+    logic sticky;
+    logic over;
+    logic [Bits-1:0] code_d;
+
+    always_ff @(posedge clk_i) begin
+      if (en_i) code_o <= code_d;
+    end
+
+    hq_bias #(
+      .AccBits(AccBits + Frac),
+      .BiasBits(BiasBits),
+      .SumBits(SumBits),
+      .Drop(Drop),
+      .Split(Split)
+    ) u_sum (
+      .clk_i(clk_i),
+      .en_i(en_i),
+      .acc_i(left),
+      .minus_i(minus_q),
+      .sum_o(kept),
+      .tie_o(tie),
+      .over_o(over_q)
+    );
+
+    assign kept_sticky = ~tie;
+
+    if (ShiftBits > 0) begin : gen_own_shift
+      logic [OwnBits-1:0] own_q;
+      logic [OwnBits-1:0] own_qq;
+      logic [KeptBits-1:0] scaled_d;
+      logic sticky_d;
+
+      hq_rom #(
+        .Depth(Channels),
+        .Width(OwnBits),
+        .Words(ChannelShift)
+      ) u_shift_rom (
+        .clk_i(clk_i),
+        .en_i(en_i),
+        .addr_i(chan_i),
+        .data_o(own_q)
+      );
+
+      hq_shift #(
+        .Width(KeptBits),
+        .AmountBits(OwnBits)
+      ) u_shift (
+        .x_i(kept),
+        .amount_i(own_qq),
+        .sticky_i(kept_sticky),
+        .x_o(scaled_d),
+        .sticky_o(sticky_d)
+      );
+
+      always_ff @(posedge clk_i) begin
+        if (en_i) begin
+          own_qq <= own_q;
+          scaled <= scaled_d;
+          sticky <= sticky_d;
+          over <= over_q;
+        end
+      end
+    end else begin : gen_one_shift
+      assign scaled = kept;
+      assign sticky = kept_sticky;
+      assign over = over_q;
+    end
+
+    if (Float) begin : gen_minifloat
+      localparam int unsigned ManBits = Bits - ExpBits - (Signed ? 1 : 0);
+      localparam int unsigned FieldBits = ExpBits > 0 ? ExpBits : 1;
+      localparam int unsigned Keep = ManBits + 1 + (ExpBits > 0 ? 1 : 0);
+      // The largest integer part, the bit below it, and one that no shift reaches.
+      localparam int unsigned WindowBits = Keep + (1 << ExpBits) - 1;
+      localparam int unsigned LiveBits = ExpBits > 0 ? WindowBits - 1 : WindowBits;
+      localparam int unsigned WideBits = KeptBits > LiveBits + 1 ? KeptBits : LiveBits + 1;
+      // Half a step below the largest power of two, nothing saturates.
+      localparam bit Saturate = KeptBits > LiveBits || MaxCode + 1 != (1 << (ExpBits + ManBits));
+
+      logic [WideBits-1:0] wide;
+      logic [WindowBits-1:0] window;
+      logic neg;
+      logic [FieldBits-1:0] field;
+      logic [Keep-1:0] top;
+      logic low;
+      logic neg_q;
+      logic large_q;
+      logic [FieldBits-1:0] field_q;
+      logic [ManBits:0] top_q;
+      logic low_q;
+
+      assign wide = WideBits'($signed(scaled));
+      assign neg = wide[WideBits-1];
+
+      if (ExpBits > 0) begin : gen_exponent
+        logic unused_hidden;
+        assign unused_hidden = top[Keep-1];
+        assign window = {wide[LiveBits-1:0], 1'b0};
+      end else begin : gen_no_exponent
+        assign window = wide[LiveBits-1:0];
+      end
+
+      hq_norm #(
+        .Steps(ExpBits),
+        .Keep(Keep)
+      ) u_norm (
+        .neg_i(neg),
+        .x_i(window),
+        .sticky_i(sticky),
+        .normal_i(1'b0),
+        .field_o(field),
+        .top_o(top),
+        .sticky_o(low)
+      );
+
+      always_ff @(posedge clk_i) begin
+        if (en_i) begin
+          neg_q <= neg;
+          large_q <= over || wide[WideBits-1:LiveBits] != {WideBits - LiveBits{neg}};
+          field_q <= field;
+          top_q <= top[ManBits:0];
+          low_q <= low;
+        end
+      end
+
+      hq_pack #(
+        .ExpBits(ExpBits),
+        .ManBits(ManBits),
+        .Signed(Signed),
+        .MaxCode(MaxCode),
+        .Saturate(Saturate)
+      ) u_pack (
+        .neg_i(neg_q),
+        .over_i(large_q),
+        .field_i(field_q),
+        .top_i(top_q),
+        .sticky_i(low_q),
+        .code_o(code_d)
+      );
+    end else begin : gen_integer
+      hq_clamp #(
+        .InBits(KeptBits),
+        .Bits(Bits),
+        .Signed(Signed),
+        .Narrow(Narrow)
+      ) u_clamp (
+        .sum_i(scaled),
+        .tie_i(~sticky),
+        .over_i(over),
+        .code_o(code_d)
+      );
+    end
   end
 
 endmodule
