@@ -69,7 +69,7 @@ def cost(
       hwquant cost model.onnx --fps 5000 --clock 250 --style auto --part ZU3EG -o report
       hwquant cost --network model.onnx --budget lut=20000,dsp=0 --style auto
     """
-    from costmodel.cost_command import price, tables
+    from costmodel.cost_command import facts, price, tables
 
     goal = goal_request(ctx)
     constant = constant_request(ctx)
@@ -90,10 +90,10 @@ def cost(
         synth=synth,
         style=style,
     )
-    if as_json or "layers" not in record:
-        emit(record, as_json=as_json)
+    if as_json:
+        emit(record, as_json=True)
     else:
-        click.echo(tables(record))
+        click.echo(tables(record) if "layers" in record else facts(record))
     if record.get("fits") is False:
         need = ", ".join(f"{n} {used} of {has}" for n, (used, has) in record["over_budget"].items())
         click.echo(f"hwquant: does not fit {record['part']['name']}: {need}", err=True)

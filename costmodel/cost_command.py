@@ -18,12 +18,12 @@ from hwquant.mac import MacSpec
 from .block_kernel import block_price
 from .goal import AUTO_FOLDING, Goal
 from .kernel import KernelCost, estimate
-from .network_table import tables
+from .network_table import facts, tables
 from .parts import find_part, utilisation
 from .ranges import kernel_range
 from .usage import Usage
 
-__all__ = ["price", "tables"]
+__all__ = ["facts", "price", "tables"]
 
 
 def price(

@@ -137,6 +137,8 @@ def fold_network(
     bound = _limits(limits or {}, part)
     if fps is None and not bound:
         raise InputError("no target for the folding; give a throughput, a budget or a part")
+    _check_positive("throughput", 1.0 if fps is None else fps)
+    _reachable(workload, fps, clock_mhz)
     loads = part is not None and part.uram_loads
     memories = ("lut", "block", "ultra") if loads else ("lut", "block")
     choices = [
@@ -148,25 +150,32 @@ def fold_network(
     rates = rates_of(part)
     if fps is None:
         return FoldedNetwork(fastest(choices, bound, rates), clock_mhz, part)
-    _check_positive("throughput", fps)
     interval = math.floor(clock_mhz * 1e6 / fps)
-    slowest = max((min(folds, key=lambda f: f.cycles) for folds in choices), key=lambda f: f.cycles)
-    if slowest.cycles > interval:
-        most = clock_mhz * 1e6 / slowest.cycles
-        raise InputError(
-            f"{fps:g} frames per second at {clock_mhz:g} MHz leave {interval} cycles, layer "
-            f"{slowest.layer.name} needs {slowest.cycles} with everything in parallel; "
-            f"allowed: up to {most:g} frames per second, or a faster clock"
-        )
     found = cheapest(choices, interval, bound, rates)
     if found is None:
         best = FoldedNetwork(fastest(choices, bound, rates), clock_mhz, part)
-        given = ", ".join(f"{name}={limit}" for name, limit in bound.items())
+        given = ", ".join(f"{name}={limit}" for name, limit in bound.items()) or "any budget"
         raise InputError(
             f"{fps:g} frames per second at {clock_mhz:g} MHz do not fit in {given}; "
             f"what fits makes {best.fps:.6g}: lower the throughput or raise the budget"
         )
     return FoldedNetwork(found, clock_mhz, part)
+
+
+def _reachable(workload: Workload, fps: float | None, clock_mhz: float) -> None:
+    """Raise `InputError` for a throughput that not even one cycle for a position gives."""
+    if fps is None:
+        return
+    interval = math.floor(clock_mhz * 1e6 / fps)
+    least = {layer.name: math.ceil(layer.outputs / layer.channels) for layer in workload.layers}
+    slowest = max(least, key=lambda name: least[name])
+    if least[slowest] > interval:
+        most = clock_mhz * 1e6 / least[slowest]
+        raise InputError(
+            f"{fps:g} frames per second at {clock_mhz:g} MHz leave {interval} cycles, layer "
+            f"{slowest} needs {least[slowest]} with everything in parallel; "
+            f"allowed: up to {most:g} frames per second, or a faster clock"
+        )
 
 
 def _limits(limits: Mapping[str, int], part: Part | None) -> dict[str, int]:

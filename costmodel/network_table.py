@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from .usage import RESOURCES
 
-__all__ = ["tables"]
+__all__ = ["facts", "tables"]
 
 _KERNELS: Final = ("weight", "act", "lanes", "acc_bits", "copies", "lut_sites", "ff", "memory_bits")
 _LAYERS: Final = ("name", "op", "weight", "act", "acc_bits", "macs", "kernel", "cycles")
@@ -18,19 +18,21 @@ _FOLDS: Final = (
 _WHOLES: Final = ("without_conversion", "with_conversion")
 
 
+def facts(record: Mapping[str, Any]) -> str:
+    """Return what a record says once, one aligned line each."""
+    shown = {
+        key: _plain(key, value)
+        for key, value in record.items()
+        if key not in ("kernels", "layers", "over_budget", *_WHOLES)
+        and not key.startswith("utilisation_percent_")
+    }
+    width = max(map(len, shown))
+    return "\n".join(f"{key:<{width}}  {value}" for key, value in shown.items())
+
+
 def tables(record: Mapping[str, Any]) -> str:
     """Return the record of a network as aligned text, a blank line between tables."""
-    facts = {
-        key: _plain(value)
-        for key, value in record.items()
-        if key not in ("kernels", "layers", *_WHOLES) and not key.startswith(("util", "over"))
-    }
-    if "part" in record:
-        part = record["part"]
-        facts["part"] = f"{part['name']} ({part['family']}, {part['source']})"
-    width = max(map(len, facts))
-    blocks = ["\n".join(f"{key:<{width}}  {value}" for key, value in facts.items())]
-    blocks.append(_totals(record))
+    blocks = [facts(record), _totals(record)]
     if "kernels" in record:
         blocks.append(_table(_KERNELS, [_row(_KERNELS, row) for row in record["kernels"]]))
         blocks.append(_table(_LAYERS, [_row(_LAYERS, row) for row in record["layers"]]))
@@ -39,7 +41,11 @@ def tables(record: Mapping[str, Any]) -> str:
     return "\n\n".join(blocks)
 
 
-def _plain(value: Any) -> str:
+def _plain(key: str, value: Any) -> str:
+    if key == "part":
+        return f"{value['name']} ({value['family']}, {value['source']})"
+    if key == "utilisation_percent":
+        return ", ".join(f"{name} {share:g}" for name, share in value.items() if share is not None)
     if isinstance(value, Mapping):
         return f"{value['value']} ({value['low']} .. {value['high']})"
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
