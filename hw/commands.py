@@ -16,6 +16,7 @@ from hwquant.mac import MacSpec
 
 from .block_options import block_options, block_spec
 from .constant.options import Constant, constant_options, constant_request
+from .tile_options import Tile, tile_options, tile_request
 
 __all__ = ["kernel_options", "rtl", "spec_from_options", "style_option"]
 
@@ -79,6 +80,7 @@ def style_option(command: F) -> F:
 @click.command()
 @click.argument("model", required=False, type=click.Path(path_type=Path), metavar="[MODEL.onnx]")
 @kernel_options
+@tile_options
 @style_option
 @click.option("--name", help="Name of the top module (default: made from the spec).")
 @click.option(
@@ -117,8 +119,13 @@ def rtl(
       hwquant rtl --weight e4m3 --act e4m3 --length 256 --style auto -o kernel
       hwquant rtl --weight mxfp4 --act mxfp8e4m3 --lanes 8 --window 15:-16 -o kernel
       hwquant rtl --constant weights.npy --weight int4 --act int4 -o kernel
+      hwquant rtl --tile dsp --weight int4 --act int4 --length 256 -o tile
       hwquant rtl model.onnx --lanes 4 -o kernels
     """
+    tile = tile_request(ctx)
+    if tile is not None:
+        emit(_tile(tile, out, name), as_json=as_json)
+        return
     constant = constant_request(ctx)
     if constant is not None:
         emit(_constant_kernel(constant, out, name), as_json=as_json)
@@ -192,6 +199,24 @@ def _constant_kernel(request: Constant, out: Path, name: str | None) -> dict[str
         "latency_cycles": bundle.latency_cycles,
         "initiation_interval": 1,
         "estimated_sites": bundle.manifest["estimate"]["lut_sites"],
+        "files": [*bundle.files, "files.f", f"{bundle.name}.core", "manifest.json"],
+    }
+
+
+def _tile(request: Tile, out: Path, name: str | None) -> dict[str, Any]:
+    from hw.tile import generate_tile
+
+    bundle = generate_tile(request.spec, out, name=name, primitive=request.primitive)
+    layout, timing = bundle.manifest["layout"], bundle.manifest["interface"]
+    return {
+        "folder": str(bundle.folder),
+        "name": bundle.name,
+        "style": bundle.style,
+        "shape": f"{layout['weights']}x{layout['acts']}",
+        "products_per_dsp": layout["products"],
+        "dsps": bundle.manifest["dsps"],
+        "acc_bits": bundle.manifest["accumulator"]["width"],
+        **{key: value for key, value in timing.items() if key != "ports"},
         "files": [*bundle.files, "files.f", f"{bundle.name}.core", "manifest.json"],
     }
 

@@ -23,7 +23,7 @@ from hwquant.mac import MacSpec
 
 from .bundle import SpecBundle
 from .library import source_text
-from .manifest import format_facts
+from .manifest import MANIFEST, format_facts, read_record
 from .packing import Layout, Range, multiplicand, pack
 from .style import Constant, Parameter
 from .styles.plain import operand
@@ -36,6 +36,7 @@ __all__ = [
     "TileBundle",
     "TileSpec",
     "generate_tile",
+    "is_tile_folder",
     "tile_from_json",
     "tile_latency",
     "tile_layout",
@@ -241,6 +242,14 @@ class TileBundle(SpecBundle[TileSpec]):
     def read_spec(record: Any) -> TileSpec:
         """Rebuild the spec from the manifest's."""
         return tile_from_json(record)
+
+
+def is_tile_folder(folder: Path) -> bool:
+    """Return whether ``folder`` holds a generated tile."""
+    if not (folder / MANIFEST).is_file():
+        return False
+    spec = read_record(folder / MANIFEST).get("spec")
+    return isinstance(spec, dict) and spec.get("tile") is True
 
 
 def _range(values: Range) -> list[int]:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,7 +21,6 @@ from hw.block_kernel import (
 )
 from hw.netlist import cell_models
 from hw.styles import STYLES
-from hwquant import atomic
 from hwquant.block_mac import BlockMacSpec
 
 from .block_vectors import out_words, row_words
@@ -120,34 +118,6 @@ class BlockReport(Report[BlockResult]):
             "warnings": list(self.warnings),
             "level": self.level,
         }
-
-    def write_junit(self, path: str | Path) -> None:
-        """Write one JUnit XML file with a test case per kernel; whole or not at all."""
-        failed = sum(result.mismatches > 0 for result in self.results)
-        suite = ET.Element(
-            "testsuite",
-            name="hwquant verify",
-            tests=str(len(self.results)),
-            failures=str(failed),
-            errors="0",
-            skipped="0",
-            time=f"{self.seconds:.2f}",
-        )
-        for result in self.results:
-            case = ET.SubElement(
-                suite,
-                "testcase",
-                classname="hwquant.verify",
-                name=result.unit.title,
-                time="0",
-            )
-            if result.mismatches:
-                message = f"{result.mismatches} results differ"
-                failure = ET.SubElement(case, "failure", message=message)
-                failure.text = "\n".join(f.describe() for f in result.failures)
-        ET.indent(suite)
-        body = ET.tostring(suite, encoding="unicode")
-        atomic.write_text(path, f'<?xml version="1.0" encoding="UTF-8"?>\n{body}\n')
 
 
 def block_design(specs: Sequence[BlockMacSpec], style: str = "plain") -> Design[BlockUnit]:

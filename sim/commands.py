@@ -14,9 +14,12 @@ from hw.block_options import block_spec
 from hw.commands import kernel_options, spec_from_options, style_option
 from hw.constant.kernel import is_constant_folder
 from hw.constant.options import constant_request
+from hw.tile_options import tile_options
 from hwquant.cli import emit, json_option
 from hwquant.errors import InputError, ToolError
 from hwquant.progress import note
+
+from .tile_command import verify_tile_target
 
 if TYPE_CHECKING:
     from .report import Report
@@ -29,6 +32,7 @@ SHOWN = 3  # failing vectors printed in full
 @click.command()
 @click.argument("target", required=False, type=click.Path(path_type=Path))
 @kernel_options
+@tile_options
 @style_option
 @click.option("--all-pairs", is_flag=True, help="All 1089 pairs of int3..8 and ExMy of 3..8 bits.")
 @click.option("--unsigned", is_flag=True, help="With --all-pairs: unsigned activations.")
@@ -91,6 +95,7 @@ def verify(
       hwquant verify --weight e2m1 --act int8 --lanes 16 --length 256
       hwquant verify --weight mxfp4 --act mxint8 --lanes 8 --window 15:-16
       hwquant verify --constant weights.npy --weight int4 --act int4 --netlist
+      hwquant verify --tile lut --weight e2m1 --act int3 --netlist --dsp
       hwquant verify --all-pairs --junit verify.xml
       hwquant verify --nightly --out nightly/
       hwquant verify --weight int8 --act int8 --netlist --dsp
@@ -107,7 +112,7 @@ def verify(
         return
     if out is not None:
         raise InputError("--out goes with --nightly")
-    if _constant(ctx) or _blocks(ctx):
+    if verify_tile_target(ctx) or _constant(ctx) or _blocks(ctx):
         return
     given = [target is not None, weight is not None or act is not None, all_pairs]
     if replay is not None:

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+from hw import yosys
 from hw.library import source_text
 from hw.netlist import cell_models
 from hw.tile import (
@@ -24,7 +26,7 @@ from hw.tile import (
 )
 
 from .tile_vectors import out_words, row_words
-from .unit import Design, Kind, Unit, Wiring, designs_of, feed, folder_design
+from .unit import Design, Kind, Unit, Wiring, designs_of, feed, folder_design, mapped
 from .unit_report import DEFAULT_STEPS, Failure, Report, Result, verify_design, verify_designs
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "tile_design",
     "verify_tile",
     "verify_tile_design",
+    "verify_tile_designs",
 ]
 
 Target = TileSpec | TileBundle | str | Path
@@ -108,6 +111,22 @@ class TileReport(Report[TileResult]):
     RESULT = TileResult
     TESTBENCH = "sim.tb_tile"
 
+    flow: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the counts, as ``hwquant verify --json`` prints them."""
+        return {
+            "tiles": len(self.results),
+            "results": self.checks,
+            "mismatches": self.mismatches,
+            "seconds": round(self.seconds, 2),
+            "seed": self.seed,
+            "warnings": list(self.warnings),
+            "level": "netlist" if self.flow else "rtl",
+            "flow": self.flow,
+            "failures": [f.describe() for result in self.results for f in result.failures],
+        }
+
 
 def tile_design(specs: Sequence[TileSpec], *, primitive: bool = True) -> Design[TileUnit]:
     """Return the library's tiles of ``specs``."""
@@ -121,9 +140,16 @@ def tile_design(specs: Sequence[TileSpec], *, primitive: bool = True) -> Design[
 
 
 def verify_tile(
-    targets: Target | Iterable[Target], *, seed: int = 0, steps: int = DEFAULT_STEPS
+    targets: Target | Iterable[Target],
+    *,
+    seed: int = 0,
+    steps: int = DEFAULT_STEPS,
+    netlist: bool = False,
+    dsp: bool = False,
 ) -> TileReport:
     """Verify tiles: a spec's, or that in a folder, as its files are now.
+
+    ``netlist`` verifies what Yosys maps them to; with ``dsp`` it may take more slices.
 
     >>> from hwquant.formats import parse
     >>> report = verify_tile(TileSpec(parse("int4"), parse("int4")))  # doctest: +SKIP
@@ -133,7 +159,21 @@ def verify_tile(
     """
     load = partial(folder_design, bundle=TileBundle, unit=TileUnit, cells=lambda _: TILE_PRIMITIVES)
     designs = designs_of(targets, tile_design, load)
-    return verify_designs(designs, TileReport, seed=seed, steps=steps)
+    return verify_tile_designs(designs, seed=seed, steps=steps, netlist=netlist, dsp=dsp)
+
+
+def verify_tile_designs(
+    designs: Sequence[Design[TileUnit]],
+    *,
+    seed: int = 0,
+    steps: int = DEFAULT_STEPS,
+    netlist: bool = False,
+    dsp: bool = False,
+) -> TileReport:
+    """Verify ready tiles, their mapped netlists on request; see `verify_tile`."""
+    ready = [mapped(design, dsp=dsp) for design in designs] if netlist else designs
+    report = verify_designs(ready, TileReport, seed=seed, steps=steps)
+    return replace(report, flow=yosys.flow(dsp=dsp)) if netlist else report
 
 
 def verify_tile_design(

@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 import time
+import xml.etree.ElementTree as ET
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
+from hwquant import atomic
 from hwquant.errors import InputError, ToolError
 
 from .build import simulator
@@ -110,6 +113,34 @@ class Report(Generic[AnyResult]):
                     f"{result.unit.label}: {result.mismatches} {self.NOUN} differ; "
                     f"the first:\n{first}"
                 )
+
+    def write_junit(self, path: str | Path) -> None:
+        """Write one JUnit XML file with a test case per unit; whole or not at all."""
+        failed = sum(result.mismatches > 0 for result in self.results)
+        suite = ET.Element(
+            "testsuite",
+            name="hwquant verify",
+            tests=str(len(self.results)),
+            failures=str(failed),
+            errors="0",
+            skipped="0",
+            time=f"{self.seconds:.2f}",
+        )
+        for result in self.results:
+            case = ET.SubElement(
+                suite,
+                "testcase",
+                classname="hwquant.verify",
+                name=result.unit.title,
+                time="0",
+            )
+            if result.mismatches:
+                message = f"{result.mismatches} {self.NOUN} differ"
+                failure = ET.SubElement(case, "failure", message=message)
+                failure.text = "\n".join(f.describe() for f in result.failures)
+        ET.indent(suite)
+        body = ET.tostring(suite, encoding="unicode")
+        atomic.write_text(path, f'<?xml version="1.0" encoding="UTF-8"?>\n{body}\n')
 
 
 AnyReport = TypeVar("AnyReport", bound=Report[Any])

@@ -8,9 +8,9 @@
 /// minus_i), and for a signed format the highest inverted (2**(Bits - 1 + Drop) is in minus_i).
 /// Upper lets the caller choose the minus_i that needs fewer bits.
 ///
-/// Only the Bits in the middle of d are built.  Below them the borrow is wanted and whether all bits
-/// are equal, above them the borrow and whether acc_i - minus_i has zeros there only (Upper: ones),
-/// so two bits a and b of the operands share a position of the chain.  Zeros it has where
+/// Only the Bits in the middle of d are built.  Below them the borrow is wanted and whether all
+/// bits are equal, above them the borrow and whether acc_i - minus_i has zeros there only (Upper:
+/// ones), so two bits a and b of the operands share a position of the chain.  Zeros it has where
 ///
 ///   the lowest of them are equal and nothing is borrowed, or unequal and it is, and
 ///   for each pair of neighbours (i, i+1):  a[i+1] == b[i+1]  unless  a[i] < b[i]
