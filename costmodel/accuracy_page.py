@@ -9,7 +9,6 @@ changed.
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -92,15 +91,19 @@ def ecp5_table(points: Sequence[Point]) -> str:
 def fill(text: str, parts: Mapping[str, str]) -> str:
     """Return a page with each marked part replaced.
 
-    Raises `InputError` where the page has no such mark.
+    Raises `InputError` where the page has not exactly one such mark.
     """
     for name, part in parts.items():
         mark = MARKED.format(name=name)
-        pattern = re.escape(mark) + ".*?" + re.escape(END)
-        whole = f"{mark}\n{part}\n{END}"
-        text, count = re.subn(pattern, lambda _, whole=whole: whole, text, flags=re.DOTALL)
-        if count != 1:
-            raise InputError(f"the page has {count} parts marked {mark.strip()!r}; allowed: one")
+        if text.count(mark) != 1:
+            raise InputError(
+                f"the page has {text.count(mark)} parts marked {mark.strip()!r}, not one"
+            )
+        before, _, rest = text.partition(mark)
+        _, end, after = rest.partition(END)
+        if not end:
+            raise InputError(f"the part marked {mark.strip()!r} has no {END!r} after it")
+        text = f"{before}{mark}\n{part}\n{END}{after}"
     return text
 
 

@@ -182,7 +182,7 @@ def test_linear_quantiles_lose_nothing_to_the_linear_programme(points):
 def test_boosted_trees_as_arrays_predict_what_the_library_does(points):
     from sklearn.ensemble import HistGradientBoostingRegressor
 
-    model = BoostedQuantiles(trees=10)
+    model = BoostedQuantiles(trees=10, rate=0.1)
     model.fit(points.x, points.y)
     mine = model.predict(points.x)
     for level in (0, 4):
