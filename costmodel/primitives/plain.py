@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``hq_mac``, style plain: products that the synthesizer maps, an adder tree, an accumulator.
+
+Certain are the carry positions: one for each bit of every adder (``hq_add``), one more where a
+sign enters as carry.  The product's logic (``hq_term``: decoders, multiplier, aligner) is mapped
+by `costmodel.mapping`; the coefficients say how much better or worse Yosys does it.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from costmodel.mapping.pairs import plain_product
+
+from .counts import Counts, counts
+from .inferred import Terms, register_inferred
+from .specs import SpecArrays
+
+__all__ = ["exact", "terms"]
+
+
+def exact(specs: SpecArrays) -> Counts:
+    """Return the flip-flops: operand codes, accumulator and output, two valid bits."""
+    codes = specs.lanes * (specs.weight.bits + specs.act.bits)
+    return counts(ff=codes + 2 * specs.acc + 2)
+
+
+@lru_cache(maxsize=8192)
+def _tree(lanes: int) -> tuple[int, int]:
+    """Return the adders of a tree (``hq_sum``), and their positions beyond the product's width."""
+    if lanes == 1:
+        return 0, 0
+    low = 1 << (lanes - 1).bit_length() - 1
+    (a, b), (c, d) = _tree(low), _tree(lanes - low)
+    return a + c + 1, b + d + (lanes - 1).bit_length()
+
+
+def terms(specs: SpecArrays, count: str) -> Terms:
+    """Return the terms of style plain."""
+    raw = count == "lut_raw"
+    weight, act, lanes, acc = specs.weight, specs.act, specs.lanes, specs.acc
+    width = specs.product_bits
+    flips = weight.flips | act.flips
+    signed = weight.signed | act.signed
+    twos = weight.twos + act.twos
+    unique, place = np.unique(lanes, return_inverse=True)
+    adders, extra = np.array([_tree(int(n)) for n in unique])[place].T
+    many = lanes > 1
+    tree = adders * width + extra
+    sum_bits = width + np.ceil(np.log2(lanes)).astype(np.int64)
+    adder = np.where(specs.saturate == 1, np.maximum(acc, sum_bits) + 1, acc)
+
+    added_sites, added_raw, alone_sites, alone_raw = specs.per_pair(plain_product)
+    added, alone = (added_raw, alone_raw) if raw else (added_sites, alone_sites)
+    products = np.where(many, (lanes - lanes // 2) * added + lanes // 2 * alone, added)
+
+    found = Terms(len(specs))
+    if raw:
+        # Where no sign is extended the upper sums are the accumulator's own bits, without a LUT.
+        found.fixed(tree + np.where((signed == 1) | many, adder, np.minimum(adder, width)))
+    else:
+        found.fixed(tree + adder + flips * (1 + adders))
+    small = np.minimum(weight.sig_bits, act.sig_bits)
+    large = np.maximum(weight.sig_bits, act.sig_bits)
+    shifts = (weight.shift_max + act.shift_max) > 0
+    fields = [operand.exp_bits * (operand.exp_bits > 1) for operand in (weight, act)]
+    most, least = np.maximum(*fields), np.minimum(*fields)
+    ones = (small == 1) & (large == 1)
+
+    found.add("control", 1, 3 if raw else 2, 1.0)
+    found.add("product", products, 1.18 if raw else 1.0, 0.1)
+    found.add("product shifted", products * shifts, 0, 2)
+    found.add("product two's complement", products * (twos > 0), 0, 2)
+    found.add("product both two's complement", products * (twos > 1), 0, 2)
+    found.add("product of single bits", products * ones, 0, 2)
+    found.add("product by a single bit", products * ((small == 1) & ~ones), 0, 2)
+    found.add("product by two bits", products * (small == 2), 0, 2)
+    found.add("product of lanes", products * many, 0, 1)
+    found.add("product shifted far", products * shifts * (most > 3), 0, 3)
+    found.add("product shifted by a field of two", products * ((most == 2) & (least == 0)), 0, 3)
+    found.add("partial products", lanes * small * large * (small > 1), 0, 2)
+    found.add("partial products, signed", lanes * small * large * (twos > 0) * (small > 1), 0, 2)
+    found.add("aligner", lanes * shifts * width, 0, 3)
+    found.add(
+        "aligner of signed products", lanes * (twos > 0) * flips * (small + large) * most, 0, 2
+    )
+    found.add("exponents", lanes * (most + least), 0, 3)
+    found.add("tree adders", adders, 0, 2)
+    found.add("tree positions", tree, 0, 3)
+    found.add("tree positions, signs apart", tree * flips, 0, 3)
+    found.add("clamp", specs.saturate, 2, 1)
+    found.add("clamp bits", specs.saturate * acc, 1 if raw else 0.5, 0.3)
+    found.add("clamp of products", specs.saturate * products, 0, 3)
+    found.add("bits cut off", np.maximum(width - acc, 0) * (1 - specs.saturate) * ~many, -0.3, 2)
+    return found
+
+
+register_inferred("plain", exact=exact)(terms)
