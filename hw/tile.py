@@ -28,6 +28,7 @@ from .packing import Layout, Range, multiplicand, pack
 from .style import Constant, Parameter
 from .styles.plain import operand
 from .styles.table import ACCUMULATOR_SOURCES
+from .unit_catalogue import price_of
 from .wrapper import checked_name, instance, interface, module, recorded, write_folder
 
 __all__ = [
@@ -265,7 +266,7 @@ def generate_tile(
     """
     layout, accumulator = tile_layout(spec), spec.mac.accumulator
     top = tile_name(spec) if name is None else name
-    record = {
+    record: dict[str, Any] = {
         "style": f"dsp_tile{'' if primitive else '_portable'}",
         "spec": tile_to_json(spec),
         "formats": {"weight": format_facts(spec.weight), "act": format_facts(spec.act)},
@@ -283,6 +284,10 @@ def generate_tile(
         "interface": interface(tile_latency(spec), 1, _ports(spec)),
         "parameters": recorded(tile_parameters(spec, primitive=primitive)),
     }
+    measured = price_of("tile", tile_name(spec), record["style"], TILE_SOURCES)
+    if measured is not None:
+        record["interface"] |= measured.timing.to_json()
+        record |= measured.price()
     texts = {file: source_text(file) for file in TILE_SOURCES}
     texts[f"{top}.sv"] = tile_text(spec, top, primitive=primitive)
     write_folder(out, top, "Exact tile of multiply-accumulates by hwquant", record, texts)
