@@ -78,7 +78,7 @@ def ship(
         predictors[target] = fit(data, factories)[best]
         record[target] = {
             "shipped": best,
-            "points_sha256": data.sha256,
+            "points": data.digests,
             "rows": len(data),
             "pairs_of_formats": len(set(data.groups)),
             "scores": {name: found.to_json() for name, found in scores.items()},

@@ -66,15 +66,14 @@ class Points:
         return groups(self.specs)
 
     @property
-    def sha256(self) -> str:
-        """Hash of kernels, counts and estimates (to six digits)."""
-        lines = (
-            f"{spec} {style} {count:.6g} {estimate:.6g}"
+    def digests(self) -> list[str]:
+        """A short hash of each kernel, its count and its estimate."""
+        return [
+            hashlib.sha256(f"{spec} {style} {count:.6g} {estimate:.6g}".encode()).hexdigest()[:8]
             for spec, style, count, estimate in zip(
                 self.specs, self.styles, self.counts, self.estimates, strict=True
             )
-        )
-        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+        ]
 
     def __len__(self) -> int:
         return len(self.specs)
