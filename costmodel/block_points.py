@@ -29,6 +29,7 @@ from hw.requant import requant_sources, requant_text
 from hw.tile import TILE_SOURCES, TileSpec, tile_text
 from hwquant import atomic, cache
 from hwquant.block_mac import BlockMacSpec
+from hwquant.errors import HwquantError, InputError
 from hwquant.formats import parse
 from hwquant.progress import track
 from hwquant.requant import MultiplyShift, Requantizer, RoundPack, Thresholds
@@ -41,6 +42,7 @@ COLUMNS: Final = ("unit", "spec", *COUNTS, "sources_sha256", "flow")
 UNITS: Final = ("round", "mulshift", "thresholds", "block", "tile", "constant")
 TOP: Final = "unit"
 SEED: Final = 1
+MOST_JOBS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,12 @@ def requantizer(unit: str, record: Mapping[str, Any]) -> Requantizer:
 
 
 def sources(unit: str, record: Mapping[str, Any]) -> dict[str, str]:
-    """Return the files of a point, ready to synthesize; the top is ``unit``."""
+    """Return the files of a point, ready to synthesize; the top is ``unit``.
+
+    Raises `InputError` for an unknown unit.
+    """
+    if unit not in UNITS:
+        raise InputError(f"unit {unit!r}, allowed: {', '.join(UNITS)}")
     top = f"{TOP}.sv"
     if unit == "block":
         values = {name: value for name, value in record.items() if name != "style"}
@@ -209,8 +216,10 @@ def write(
 ) -> list[str]:
     """Synthesize ``points`` into the CSV file ``path``; points that are current are kept.
 
-    Returns what failed, one line each.
+    Returns what failed, one line each.  Raises `InputError` for impossible ``jobs``.
     """
+    if not 1 <= jobs <= MOST_JOBS:
+        raise InputError(f"jobs {jobs}, allowed 1..{MOST_JOBS}")
     wanted = {_key(unit, record): (unit, dict(record)) for unit, record in points}
     kept = {_key(p.unit, p.spec): p for p in read(path)}
     kept = {key: kept[key] for key in wanted if key in kept and kept[key].current}
@@ -220,7 +229,7 @@ def write(
         for key, future in futures.items():
             try:
                 kept[key] = future.result()
-            except Exception as error:  # noqa: BLE001 - every failure is a line of the result
+            except HwquantError as error:
                 failed.append(f"{key}: {error}")
             _store((kept[k] for k in wanted if k in kept), path)
             advance(detail=wanted[key][0])

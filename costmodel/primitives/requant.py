@@ -17,6 +17,7 @@ from hw.requant import requant_latency, requant_parameters
 from hw.style import Constant
 from hwquant.requant import MultiplyShift, Requantizer, Thresholds
 
+from .book import functions
 from .counts import Counts
 from .packing import Block, block
 
@@ -28,6 +29,7 @@ Arrays = Mapping[str, Array]
 
 LUT_INPUTS: Final = 6
 SITE_INPUTS: Final = 5
+BLOCK_WORDS: Final = 64  # of a table in LUTs, see hq_thr_step
 
 FITTED: Final[dict[str, tuple[float, float]]] = {
     "tie": (1.0, 1.0),
@@ -179,11 +181,11 @@ def hq_round(a: Arrays) -> Block:
     kept = a["SumBits"] - drop
     clip, split = a["Clip"] != 0, a["Split"] != 0
     own = np.where(a["ShiftBits"] > 0, a["ShiftBits"], 0)
-    common = block(ff=a["Latency"] + a["AccBits"]) + hq_rom(a["Channels"], a["BiasBits"])
+    common = block(ff=a["Latency"] + a["AccBits"]) + _table(a, "Minus")
     clipped = hq_clip(acc, a["BiasBits"], a["Shift"], a["Bits"], some)
-    shift = (
-        hq_shift(kept, own) + hq_rom(a["Channels"], own) + block(ff=own + kept + 1 + split)
-    ) * (own > 0)
+    shift = (hq_shift(kept, own) + _table(a, "ChannelShift") + block(ff=own + kept + 1 + split)) * (
+        own > 0
+    )
     rounded = (
         hq_bias(acc, a["SumBits"], drop, split, some)
         + shift
@@ -198,33 +200,52 @@ def hq_mulshift(a: Arrays) -> Block:
     acc, mult = a["AccBits"] - a["MultBits"], a["MultBits"]
     chan = np.maximum(_log2(a["Channels"]), 0)
     product = acc + mult
-    registers = block(ff=2 + acc + 2 * chan + product)
-    return registers + hq_rom(a["Channels"], mult) + _fitted("multiply", acc * mult)
+    # The lowest bit above a split sum waits in three registers: a shift register.
+    waits = (a["Split"] != 0) & (a["Clip"] == 0)
+    registers = block(ff=2 + acc + 2 * chan + product - 3 * waits, lutram=waits)
+    return registers + _table(a, "Mult") + _fitted("multiply", acc * mult)
+
+
+def hq_compare(acc_bits: ArrayLike, threshold_bits: ArrayLike) -> Block:
+    """A comparator with a registered threshold, as synthesis makes it: three bits to a position.
+
+    A position has two LUTs, which together have six inputs and so two sites, but for the lowest
+    where bits are left over; the carry out is read in one position more.  Where the threshold is
+    shorter the top position compares signs alone.
+    """
+    acc, thr = np.asarray(acc_bits), np.asarray(threshold_bits)
+    size = np.maximum(acc, thr)
+    positions = -(-size // 3)
+    rest = size % 3
+    return block(
+        sites=2 * positions + 1 - (rest > 0) - (acc - thr > 1), raw=2 * positions - (rest == 1)
+    )
 
 
 def hq_thr(a: Arrays) -> Block:
-    """Thresholds: by binary search (a table and a comparator a step), or all at once."""
+    """Thresholds: by binary search (a table and a comparator a step), or all at once.
+
+    A table of more than 64 words is block RAM, which is not counted here.
+    """
     acc, thr, steps, channels = a["AccBits"], a["ThrBits"], a["Steps"], a["Channels"]
-    compare = np.maximum(acc, thr)
     count = (1 << steps) - 1
     chan = _log2(channels)
-    found = block(ff=a["Latency"] + a["Bits"])
+    compare = hq_compare(acc, thr)
+    codes = block(
+        sites=a["CodeSites"], raw=a["CodeRaw"], one=a["CodeOne"], two=a["CodeTwo"],
+        three=a["CodeThree"], four=a["CodeFour"],
+    )  # fmt: skip
+    found = codes + _table(a, "Thr") + block(ff=a["Latency"] + a["Bits"])
     search = block(ff=steps)
     for step in range(8):
-        there = a["Search"] * (step < steps)
-        depth = channels << step
-        table = hq_rom(np.where(depth > 64, 1, depth), thr)
         passed = acc + step + chan * (step < steps - 1)
-        part = table + block(sites=compare, raw=compare, ff=passed)
-        search = search + part * there
+        search = search + (compare + block(ff=passed)) * (step < steps)
     several = channels > 1
-    chains = block(sites=compare, raw=compare) * several
-    constant = block(raw=np.ceil(compare / 5), sites=np.ceil(compare / 5)) * ~several
+    short = np.ceil(np.maximum(acc, thr) / SITE_INPUTS)
     parallel = (
-        hq_rom(channels, count * thr)
-        + block(ff=acc + count)
-        + (chains + constant) * count
-        + _fitted("count", np.ceil(count / 5) + steps - 1)
+        block(ff=acc + count)
+        + (compare * several + block(raw=short, sites=short) * ~several) * count
+        + _fitted("count", np.ceil(count / SITE_INPUTS) + steps - 1)
     )
     return found + search * a["Search"] + parallel * (1 - a["Search"])
 
@@ -236,12 +257,80 @@ NAMES: Final = (
 )  # fmt: skip
 
 
-def _row(spec: Requantizer, style: str) -> dict[str, int]:
+PARTS: Final = ("Sites", "Raw", "One", "Two", "Three", "Four")
+TABLES: Final = {"Minus": "BiasBits", "Mult": "MultBits", "ChannelShift": "ShiftBits"}
+"""Tables of constants by channel, and the parameter that holds their width."""
+
+
+def _columns(words: Sequence[int], width: int) -> dict[str, float]:
+    """Return what a table of words is made of, and how many registers behind it are kept.
+
+    Registers of equal columns are one, those of constant columns none.
+    """
+    inputs = max((len(words) - 1).bit_length(), 0)
+    if not inputs or not width:
+        return dict.fromkeys((*PARTS, "Kept"), 0.0)
+    full = [*words, *[0] * ((1 << inputs) - len(words))]
+    columns = {tuple(word >> bit & 1 for word in full) for bit in range(width)}
+    kept = sum(0 < sum(column) < len(column) for column in columns)
+    parts = functions(full, width, inputs)
+    return dict(zip((*PARTS, "Kept"), (*parts, float(kept)), strict=True))
+
+
+def _words(table: Any, width: int, depth: int) -> list[int]:
+    if not isinstance(table, Constant) or not width:
+        return []
+    return [table.value >> width * at & (1 << width) - 1 for at in range(depth)]
+
+
+def _threshold_columns(values: Mapping[str, Any], spec: Thresholds) -> dict[str, float]:
+    """Return the tables of thresholds, all steps of a search together."""
+    width, steps = int(str(values["ThrBits"])), int(str(values["Steps"]))
+    count = (1 << steps) - 1
+    if not int(str(values["Search"])):
+        rows = _words(values["Thresholds"], width * count, spec.channels)
+        return _columns(rows, width * count)
+    words = _words(values["Thresholds"], width, spec.channels * count)
+    total = dict.fromkeys((*PARTS, "Kept"), 0.0)
+    for step in range(steps):
+        depth = spec.channels << step
+        first = spec.channels * ((1 << step) - 1)
+        if depth > BLOCK_WORDS:
+            break
+        for name, value in _columns(words[first : first + depth], width).items():
+            total[name] += value
+    return total
+
+
+def _table(a: Arrays, name: str) -> Block:
+    """Return a table of known contents and its output register (`hq_rom` knows only its size)."""
+    sites, raw, one, two, three, four = (a[f"{name}{part}"] for part in PARTS)
+    loose = {"one": one, "two": two, "three": three, "four": four}
+    return block(sites=sites, raw=raw, ff=a[f"{name}Kept"], **loose)
+
+
+CODES: Final = ("CodeSites", "CodeRaw", "CodeOne", "CodeTwo", "CodeThree", "CodeFour")
+
+
+def _row(spec: Requantizer, style: str) -> dict[str, float]:
     values = requant_parameters(spec, style)
-    row = {
+    row: dict[str, float] = {
         name: 0 if isinstance(values.get(name, 0), Constant) else int(str(values.get(name, 0)))
         for name in NAMES
     }
+    for name, bits in TABLES.items():
+        width = int(str(values.get(bits, 0)))
+        found = _columns(_words(values.get(name), width, spec.channels), width)
+        row |= {f"{name}{part}": value for part, value in found.items()}
+    codes: tuple[float, ...] = (0.0,) * 6
+    found = dict.fromkeys((*PARTS, "Kept"), 0.0)
+    if isinstance(spec, Thresholds):
+        found = _threshold_columns(values, spec)
+        steps = int(row["Steps"])
+        words = [*spec.codes, *[0] * ((1 << steps) - len(spec.codes))]
+        codes = functions(words, spec.bits, steps)
+    row |= dict(zip(CODES, codes, strict=True))
+    row |= {f"Thr{part}": value for part, value in found.items()}
     row["Latency"] = requant_latency(spec, style)
     row["Thresholds"] = int(isinstance(spec, Thresholds))
     row["Multiply"] = int(isinstance(spec, MultiplyShift))
@@ -251,11 +340,17 @@ def _row(spec: Requantizer, style: str) -> dict[str, int]:
     return row
 
 
+def _column(values: Sequence[float]) -> Array:
+    found = np.array(values, np.float64)
+    whole = found.astype(np.int64)
+    return whole if (whole == found).all() else found
+
+
 def requantizers(specs: Sequence[Requantizer], styles: Sequence[str] = ()) -> Counts:
     """Return the counts of requantizers, one for each spec (style ``auto`` by default)."""
     chosen = styles or ["auto"] * len(specs)
     rows = [_row(spec, style) for spec, style in zip(specs, chosen, strict=True)]
-    a = {name: np.array([row[name] for row in rows], np.int64) for name in rows[0]}
+    a = {name: _column([row[name] for row in rows]) for name in rows[0]}
     thresholds, multiply = a["Thresholds"], a["Multiply"]
     kernel = hq_thr(a) * thresholds + (hq_round(a) + hq_mulshift(a) * multiply) * (1 - thresholds)
     return kernel.packed()

@@ -60,15 +60,17 @@ def _registers(a: Arrays) -> Block:
     inside = a["InDsp"]
     codes = a["Weights"] * a["WeightBits"] + a["Acts"] * a["ActBits"]
     around: Any = 0
+    signs: Any = 0  # a code register that feeds a shift register only is its first stage
     for count, side in (("Weights", "Weight"), ("Acts", "Act")):
         exponent = np.where(a[f"{side}ExpBits"] > 1, a[f"{side}ExpBits"], 0)
         sign = a[f"{side}Float"] & a[f"{side}Signed"]
         around = around + a[count] * (exponent + sign)
+        signs = signs + a[count] * sign
     around = around * (a["WeightFloat"] | a["ActFloat"]) * (1 - inside)
     control = np.where(inside, 2 * whole + 1, 2 * whole)
     deep = stages + 2 >= SHIFT_REGISTER
     flat = np.where(deep, 0, around * (stages + 2))
-    return block(lutram=around * deep, ff=codes * a["Decode"] + control + flat)
+    return block(lutram=around * deep, ff=(codes - deep * signs) * a["Decode"] + control + flat)
 
 
 def _shifter(a: Arrays) -> Block:
