@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from hwquant.formats import Format, Minifloat
 
 from .aig import FALSE, TRUE, Graph, Word
 
 __all__ = ["align", "decode", "multiply", "term"]
+
+HIGH_BITS: Final = 3
 
 
 def decode(graph: Graph, fmt: Format, code: Word) -> tuple[int, Word, Word]:
@@ -33,7 +37,9 @@ def multiply(graph: Graph, a: Word, b: Word, a_signed: bool, b_signed: bool) -> 
     """
     width = len(a) + len(b)
     if a_signed != b_signed:  # an unsigned operand gets a sign bit of its own, which is 0
-        a, b = ([*word, FALSE] if not s else list(word) for word, s in ((a, a_signed), (b, b_signed)))
+        a, b = (
+            [*word, FALSE] if not s else list(word) for word, s in ((a, a_signed), (b, b_signed))
+        )
     signed = a_signed or b_signed
     if len(b) > len(a):
         a, b = b, a
@@ -80,7 +86,9 @@ def _dense(rows: list[Word], width: int) -> list[Word]:
     return [[column[i] if i < len(column) else FALSE for column in columns] for i in range(most)]
 
 
-def align(graph: Graph, product: Word, exponent: Word, offset: int, signed: bool, width: int) -> Word:
+def align(
+    graph: Graph, product: Word, exponent: Word, offset: int, signed: bool, width: int
+) -> Word:
     """Return ``product << exponent >> offset``, ``width`` bits, as ``hq_align``."""
     if offset and sum(bit != FALSE for bit in product) == 1:
         return _one_hot(graph, product[0], exponent, offset, width)
@@ -95,18 +103,21 @@ def align(graph: Graph, product: Word, exponent: Word, offset: int, signed: bool
 
 
 def _one_hot(graph: Graph, bit: int, exponent: Word, offset: int, width: int) -> Word:
-    """Return one bit shifted: its place is the conjunction of two decoded halves of the exponent."""
-    low = (len(exponent) + 1) // 2
+    """Return one bit shifted: each place is one value of the exponent.
 
-    def decoded(word: Word, first: int) -> Word:
+    The exponent is never 0, so 0 stands for a product of zero; what one LUT cannot read beside
+    accumulator and sign is decoded first.
+    """
+    gated = [graph.and_(bit, x) for x in exponent]
+    low = len(gated) - HIGH_BITS if len(gated) > HIGH_BITS + 1 else 0
+
+    def decoded(word: Word) -> Word:
         return [
-            graph.all(
-                [first, *(x ^ (~value >> i & 1) for i, x in enumerate(word))]
-            )
+            graph.all([x ^ (~value >> i & 1) for i, x in enumerate(word)])
             for value in range(1 << len(word))
         ]
 
-    fine, coarse = decoded(exponent[:low], TRUE), decoded(exponent[low:], bit)
+    fine, coarse = decoded(gated[:low]), decoded(gated[low:])
     return [
         graph.and_(fine[place % len(fine)], coarse[place // len(fine)])
         if place < len(fine) * len(coarse)

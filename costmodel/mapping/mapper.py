@@ -46,12 +46,43 @@ def cover(graph: Graph, slack: int = 0) -> Cover:
     roots += [literal >> 1 for position in graph.positions for literal in position]
     wanted = _cone(fanin, roots)
     order = [node for node in range(size) if node in wanted and fanin[node] is not None]
-    refs = [0.0] * size
+    covers = [
+        _map(graph, order, roots, slack, refs)
+        for refs in (_fanouts(fanin, order, roots), _reach(fanin, order, roots))
+    ]
+    luts = min(covers, key=lambda found: sum(AREA[mask.bit_count()] for mask in found.values()))
+    return Cover(luts, len(luts), _sites(graph, luts), len(graph.positions))
+
+
+def _fanouts(
+    fanin: list[tuple[int, int] | None], order: list[int], roots: list[int]
+) -> list[float]:
+    """Return how many gates and roots read each node."""
+    refs = [0.0] * len(fanin)
     for node in order:
         for literal in fanin[node] or ():
             refs[literal >> 1] += 1
     for root in roots:
         refs[root] += 1
+    return refs
+
+
+def _reach(fanin: list[tuple[int, int] | None], order: list[int], roots: list[int]) -> list[float]:
+    """Return how many roots depend on each node: how often it is read if all read it directly."""
+    seen = [0] * len(fanin)
+    for index, root in enumerate(roots):
+        seen[root] |= 1 << index
+    for node in reversed(order):
+        for literal in fanin[node] or ():
+            seen[literal >> 1] |= seen[node]
+    return [float(mask.bit_count()) for mask in seen]
+
+
+def _map(
+    graph: Graph, order: list[int], roots: list[int], slack: int, refs: list[float]
+) -> dict[int, int]:
+    """Return a cover that starts from an estimate of how often each node is read."""
+    fanin = graph.fanin
     cuts = _enumerate(graph, order, refs)
     required: dict[int, int] | None = None
     chosen: dict[int, int] = {}
@@ -59,15 +90,14 @@ def cover(graph: Graph, slack: int = 0) -> Cover:
         depth, chosen = _choose(graph, order, cuts, refs, required)
         luts = _used(fanin, roots, chosen)
         required = _required(luts, roots, depth, slack)
-        refs = [0.0] * size
-        for node in luts:
-            for leaf in _members(luts[node]):
+        refs = [0.0] * len(fanin)
+        for mask in luts.values():
+            for leaf in _members(mask):
                 refs[leaf] += 1
         for root in roots:
             refs[root] += 1
         refs = [max(count, 0.5) for count in refs]
-    luts = _recover(graph, order, cuts, chosen, roots)
-    return Cover(luts, len(luts), _sites(graph, luts), len(graph.positions))
+    return _recover(graph, order, cuts, chosen, roots)
 
 
 def _cone(fanin: list[tuple[int, int] | None], roots: list[int]) -> set[int]:
@@ -107,9 +137,7 @@ def _enumerate(graph: Graph, order: list[int], refs: list[float]) -> dict[int, l
         left, right = gate[0] >> 1, gate[1] >> 1
         lefts = [1 << left, *cuts.get(left, ())]
         rights = [1 << right, *cuts.get(right, ())]
-        merged = {
-            both for a in lefts for b in rights if (both := a | b).bit_count() <= LUT_INPUTS
-        }
+        merged = {both for a in lefts for b in rights if (both := a | b).bit_count() <= LUT_INPUTS}
         ranked = []
         for mask in merged:
             leaves = _members(mask)

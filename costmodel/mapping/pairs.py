@@ -56,7 +56,9 @@ def plain_product(weight: Format, act: Format) -> tuple[int, int, int, int]:
 
     def added() -> Graph:
         graph = Graph()
-        sign, word = term(graph, weight, act, graph.inputs(weight.bits), graph.inputs(act.bits), width)
+        sign, word = term(
+            graph, weight, act, graph.inputs(weight.bits), graph.inputs(act.bits), width
+        )
         for bit in word:
             other = graph.input()
             graph.position(graph.xor(other, graph.xor(sign, bit)), other)
@@ -64,7 +66,9 @@ def plain_product(weight: Format, act: Format) -> tuple[int, int, int, int]:
 
     def alone() -> Graph:
         graph = Graph()
-        sign, word = term(graph, weight, act, graph.inputs(weight.bits), graph.inputs(act.bits), width)
+        sign, word = term(
+            graph, weight, act, graph.inputs(weight.bits), graph.inputs(act.bits), width
+        )
         graph.outputs += [graph.xor(sign, bit) for bit in word if bit != FALSE]
         return graph
 
