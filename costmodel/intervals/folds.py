@@ -49,8 +49,16 @@ def groups(specs: Sequence[MacSpec]) -> list[str]:
     return [group_name(spec) for spec in specs]
 
 
-def _touching(specs: Sequence[MacSpec], formats: set[str]) -> NDArray[np.bool_]:
-    return np.array([bool({str(s.weight), str(s.act)} & formats) for s in specs])
+def _names(specs: Sequence[MacSpec]) -> NDArray[np.str_]:
+    """Return the names of both formats of each row, shape (2, rows)."""
+    known = {fmt: str(fmt) for spec in specs for fmt in (spec.weight, spec.act)}
+    sides = [[known[s.weight] for s in specs], [known[s.act] for s in specs]]
+    return np.array(sides, np.str_)
+
+
+def _free(names: NDArray[np.str_], formats: set[str]) -> Indices:
+    """Return the rows with none of ``formats``."""
+    return np.flatnonzero(~np.isin(names, sorted(formats)).any(axis=0))
 
 
 def leave_one_format_out(specs: Sequence[MacSpec], pairs: int = 1) -> Iterator[Fold]:
@@ -60,13 +68,13 @@ def leave_one_format_out(specs: Sequence[MacSpec], pairs: int = 1) -> Iterator[F
     pair.  More pairs in a fold make fewer folds and leave less to learn from.
     Raises `InputError` where nothing would be left.
     """
-    names = np.array(groups(specs))
+    names, sides = np.array(groups(specs)), _names(specs)
     mixed = sorted({name for name in names.tolist() if BOTH in name})
     alone = sorted(set(names.tolist()) - set(mixed))
     together = [mixed[start : start + pairs] for start in range(0, len(mixed), pairs)]
     for held in [*([name] for name in alone), *together]:
         formats = {fmt for name in held for fmt in name.split(BOTH)}
-        train = np.flatnonzero(~_touching(specs, formats))
+        train = _free(sides, formats)
         label = ", ".join(held)
         if not len(train):
             raise InputError(f"holding out {label} leaves no rows; give kernels of other formats")
@@ -81,7 +89,8 @@ def some_formats_out(specs: Sequence[MacSpec], count: int, seed: int = 0) -> Ite
     may be among them.
     Raises `InputError` for fewer formats than folds.
     """
-    weights = np.array([str(spec.weight) for spec in specs])
+    sides = _names(specs)
+    weights = sides[0]
     formats = sorted(set(weights.tolist()))
     if not 2 <= count <= len(formats):
         raise InputError(f"{count} folds of {len(formats)} formats; allowed: 2..{len(formats)}")
@@ -89,7 +98,7 @@ def some_formats_out(specs: Sequence[MacSpec], count: int, seed: int = 0) -> Ite
     for part in range(count):
         held = {formats[i] for i in order[part::count]}
         test = np.flatnonzero(np.isin(weights, sorted(held)))
-        train = np.flatnonzero(~_touching(specs, held))
+        train = _free(sides, held)
         if not len(train):
             raise InputError(
                 f"holding out {', '.join(sorted(held))} leaves no rows; take more folds"

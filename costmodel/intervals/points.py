@@ -28,14 +28,15 @@ class Points:
     """Kernels, one count of each from synthesis, and its estimate, formats held out.
 
     ``estimates[i]`` comes from a formula that was fitted without any kernel of the two formats of
-    ``specs[i]``.  Raises `InputError` for arrays of other lengths, for no kernel, and for a style
-    of no family.
+    ``specs[i]``.  ``features`` saves computing `x` again.
+    Raises `InputError` for arrays of other lengths, for no kernel, and for a style of no family.
     """
 
     specs: tuple[MacSpec, ...]
     styles: tuple[str, ...]
     counts: Array
     estimates: Array
+    features: Array | None = None
 
     def __post_init__(self) -> None:
         sizes = {len(self.specs), len(self.styles), len(self.counts), len(self.estimates)}
@@ -48,6 +49,8 @@ class Points:
     @cached_property
     def x(self) -> Array:
         """Features, shape (rows, `features.FEATURES`)."""
+        if self.features is not None:
+            return self.features
         return matrix(SpecArrays.from_specs(self.specs), self.styles, self.estimates)
 
     @cached_property
@@ -86,4 +89,5 @@ class Points:
             tuple(self.styles[i] for i in chosen),
             self.counts[chosen],
             self.estimates[chosen],
+            self.x[chosen],
         )
