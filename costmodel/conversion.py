@@ -1,31 +1,54 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the conversion of sums back to the output format costs: one requantizer (`hw.requant`).
 
-Priced is ``hq_round`` with one power-of-two scale for the layer and a bias for each channel, which
-is the smallest for more than a handful of channels and exact for power-of-two scales.
+Priced by formula (`costmodel.primitives.requant`) is ``hq_round`` with one power-of-two scale for
+the layer and a bias for each channel: the smallest for more than a handful of channels, and exact
+for power-of-two scales.  A codebook's output takes thresholds (``hq_thr``, binary search).
 """
 
 from __future__ import annotations
 
-import math
+from functools import lru_cache
 from typing import Final
 
-from hwquant.formats import Format, Minifloat
+from hwquant.formats import Codebook, Format
+from hwquant.requant import Requantizer, RoundPack, Thresholds
 
-from .memory import weight_memory
+from .primitives.requant import requantizers
 from .usage import Usage
 
-__all__ = ["BIAS_BITS", "requant_price"]
+__all__ = ["BIAS_BITS", "requant_price", "requant_spec"]
 
 BIAS_BITS: Final = 12
 """Bits of a bias; the width matters, as the table of biases is a site a bit up to 64 channels."""
 
 
+def requant_spec(fmt: Format, acc_bits: int, channels: int) -> Requantizer:
+    """Return the requantizer that is priced for a layer whose scales are not known yet.
+
+    The scale maps the whole accumulator onto the format, the biases span `BIAS_BITS` bits.
+
+    >>> from hwquant.formats import parse
+    >>> spec = requant_spec(parse("int4"), 16, 2)
+    >>> spec.bias, spec.shift
+    ((-2048, 2047), (12,))
+    """
+    if isinstance(fmt, Codebook):
+        count = len(fmt.codes)
+        step = max((1 << acc_bits) // count, 1)
+        row = tuple(
+            min(-(1 << acc_bits - 1) + step * i, (1 << acc_bits - 1)) for i in range(1, count)
+        )
+        return Thresholds(tuple(range(count)), (row,) * channels, acc_bits)
+    half = 1 << min(BIAS_BITS, acc_bits) - 1
+    ends = (-half, half - 1)
+    bias = [ends[channel % 2] for channel in range(channels)]
+    return RoundPack(fmt, acc_bits, bias, [max(acc_bits - fmt.max_int.bit_length() - 1, 1)])
+
+
+@lru_cache(maxsize=65_536)
 def requant_price(fmt: Format, acc_bits: int, channels: int) -> Usage:
     """Return what a requantizer from ``acc_bits`` to ``fmt`` uses, with ``channels`` biases."""
-    bias = min(BIAS_BITS, acc_bits)
-    table = weight_memory(channels, bias, "lut").luts
-    minifloat = isinstance(fmt, Minifloat) and fmt.exponent_bits > 1
-    logic = acc_bits + 9 * fmt.bits - 14 if minifloat else acc_bits * 3 // 4 + fmt.bits // 2
-    sites = table + max(logic, 1)
-    return Usage(lut_sites=sites, lut_raw=math.ceil(1.2 * sites), ff=bias + acc_bits + 4 * fmt.bits)
+    spec = requant_spec(fmt, acc_bits, channels)
+    columns = requantizers([spec]).to_columns()
+    return Usage(**{name: int(column[0]) for name, column in columns.items()})

@@ -9,7 +9,8 @@ FINN's rule for its matrix units and leaves no beat half empty::
 
 ``gap`` is 0, or the pause between dot products of a style that has one.  The parts of a layer:
 
-``kernels``     ``pe`` dot products of ``simd`` lanes with their accumulators;
+``kernels``     ``pe`` dot products of ``simd`` lanes with their accumulators; where ``simd`` is 1
+                and DSPs are allowed, maybe tiles (`hw.tile`), which make several with one slice;
 ``weights``     one memory of ``pe * simd`` weights a word, one word a beat;
 ``input_fifo``  one dot product of codes, kept while channels take turns (two beats where they
                 do not);
@@ -26,6 +27,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
+from hw.catalogue import candidates
 from hw.styles import STYLES
 from hwquant.errors import SpecError
 from hwquant.formats import Format
@@ -47,19 +49,27 @@ class Prices:
     """Where prices come from.
 
     ``kernel(spec, style)`` prices one kernel, ``style`` being a style's name or one of
-    `hw.catalogue.AUTO`; ``requant(format, acc_bits, channels)`` one requantizer.
+    `hw.catalogue.AUTO`; ``requant(format, acc_bits, channels)`` one requantizer;
+    ``tile(spec)`` how many single-lane kernels with common activations one DSP slice makes, and
+    the price of them together, None where there is no such tile.
     """
 
     kernel: Callable[[MacSpec, str], KernelCost]
     requant: Callable[[Format, int, int], Usage]
+    tile: Callable[[MacSpec], tuple[int, KernelCost] | None] = lambda _: None
 
 
 @dataclass(frozen=True)
 class Fold:
-    """One way to build a layer: ``pe`` kernels of ``spec``, and what its ``parts`` use."""
+    """One way to build a layer: ``pe`` times ``spec``, and what its ``parts`` use.
+
+    ``copies`` are the kernels it takes, fewer than ``pe`` where one makes several sums; ``cost`` is
+    that of one.
+    """
 
     layer: Layer
     pe: int
+    copies: int
     spec: MacSpec
     out: Format | None
     cost: KernelCost
@@ -103,6 +113,7 @@ class Fold:
             "weight_bits": layer.weight_bits,
             "pe": self.pe,
             "simd": self.simd,
+            "kernels": self.copies,
             "style": self.cost.style,
             "cycles": self.cycles,
             "memory_bits": self.memory.bits,
@@ -152,13 +163,13 @@ def layer_folds(
     pairs = _shapes(layer) if shapes is None else list(shapes)
     kinds = tuple(memories)
     for simd in sorted({simd for _, simd in pairs}):
-        for name in _styles(style, layer, simd, overflow):
-            spec = _spec(layer, simd, overflow)
-            cost = prices.kernel(spec, name)
+        spec = _spec(layer, simd, overflow)
+        for sums, cost in _kernels(spec, style, prices):
             for pe in sorted(pe for pe, lanes in pairs if lanes == simd):
                 _check_shape(layer, pe, simd)
+                copies = math.ceil(pe / sums)
                 fixed = {
-                    "kernels": pe * Usage.of(cost.resources),
+                    "kernels": copies * Usage.of(cost.resources),
                     "input_fifo": _input(layer, pe, simd),
                     CONVERSION: _convert(layer, out, pe, spec, prices),
                 }
@@ -168,19 +179,21 @@ def layer_folds(
                         words, pe * simd * layer.weight.bits, kind, uram_loads=uram_loads
                     )
                     parts = {**fixed, "weights": memory.usage}
-                    found.append(Fold(layer, pe, spec, out, cost, memory, parts))
+                    found.append(Fold(layer, pe, copies, spec, out, cost, memory, parts))
     return _undominated(found)
 
 
-def _styles(style: str, layer: Layer, simd: int, overflow: Overflow | str) -> tuple[str, ...]:
-    """Return what to try: a DSP may be worth its while, or the LUTs may."""
-    if style != "auto-dsp":
-        return (style,)
-    from hw.catalogue import candidates
+def _kernels(spec: MacSpec, style: str, prices: Prices) -> list[tuple[int, KernelCost]]:
+    """Return (sums of one kernel, its price) of everything to try.
 
-    spec = _spec(layer, simd, overflow)
+    With ``auto-dsp`` a DSP may be worth its while or the LUTs may, so both are tried.
+    """
+    if style != "auto-dsp":
+        return [(1, prices.kernel(spec, style))]
     slices = [name for name in ("dsp", "dsp_acc") if name in candidates(spec, dsps=1)]
-    return ("auto", *slices)
+    found = [(1, prices.kernel(spec, name)) for name in ("auto", *slices)]
+    tile = prices.tile(spec) if spec.lanes == 1 else None
+    return found if tile is None else [*found, tile]
 
 
 def _spec(layer: Layer, simd: int, overflow: Overflow | str) -> MacSpec:

@@ -62,7 +62,7 @@ def network_record(model: Path, request: NetworkRequest) -> dict[str, Any]:
             overflow=request.overflow,
         )
         record, used = folded.to_json(), folded.with_conversion
-        kernels = [(fold.spec, fold.cost, fold.pe) for fold in folded.folds]
+        kernels = [(fold.spec, fold.cost, fold.copies) for fold in folded.folds]
         _finish(folded, goal, record)
     else:
 
