@@ -139,8 +139,5 @@ def term(
     exponent: Word = []
     if offset:
         pad = [(list(e) + [FALSE] * (size + 1))[: size + 1] for e in (w_exp, a_exp)]
-        if offset == 2:
-            exponent = graph.ripple(*pad)
-        else:
-            exponent = w_exp or a_exp
+        exponent = graph.ripple(*pad) if offset == 2 else w_exp or a_exp
     return graph.xor(w_sign, a_sign), align(graph, product, exponent, offset, any(signs), width)

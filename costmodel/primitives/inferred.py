@@ -25,8 +25,8 @@ from hwquant.errors import InputError
 from .counts import Counts
 from .specs import SpecArrays, register_formula
 
-__all__ = ["FITTED", "INFERRED", "FILE", "Inferred", "Terms", "coefficients", "fit", "predict"]
-__all__ += ["register_inferred"]
+__all__ = ["FILE", "FITTED", "INFERRED", "Inferred", "Terms", "coefficients", "fit", "flows"]
+__all__ += ["predict", "register_inferred"]
 
 Array = NDArray[np.float64]
 
@@ -128,6 +128,12 @@ def coefficients(style: str) -> dict[str, dict[str, float]]:
         raise InputError(f"no coefficients for style {style}; write them: python -m costmodel.fit")
     chosen: dict[str, dict[str, float]] = found["coefficients"]
     return chosen
+
+
+def flows() -> list[str]:
+    """Return the flows of the kernels that the committed coefficients are fitted to."""
+    found: list[str] = _stored()["flows"]
+    return found
 
 
 def predict(style: str, specs: SpecArrays, chosen: dict[str, dict[str, float]]) -> Counts:
