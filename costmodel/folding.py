@@ -44,6 +44,10 @@ CONVERSION: Final = "requant"
 """The part of a layer that converts its sums back to the output format."""
 
 
+MAX_SIMD: Final = 4096
+"""The most lanes of a kernel."""
+
+
 @dataclass(frozen=True, slots=True)
 class Prices:
     """Where prices come from.
@@ -161,12 +165,13 @@ def layer_folds(
     """
     found = []
     pairs = _shapes(layer) if shapes is None else list(shapes)
+    for pe, simd in pairs:
+        _check_shape(layer, pe, simd)
     kinds = tuple(memories)
     for simd in sorted({simd for _, simd in pairs}):
         spec = _spec(layer, simd, overflow)
         for sums, cost in _kernels(spec, style, prices):
             for pe in sorted(pe for pe, lanes in pairs if lanes == simd):
-                _check_shape(layer, pe, simd)
                 copies = math.ceil(pe / sums)
                 fixed = {
                     "kernels": copies * Usage.of(cost.resources),
@@ -202,7 +207,8 @@ def _spec(layer: Layer, simd: int, overflow: Overflow | str) -> MacSpec:
 
 
 def _shapes(layer: Layer) -> list[tuple[int, int]]:
-    return [(pe, simd) for pe in divisors(layer.channels) for simd in divisors(layer.length)]
+    lanes = [simd for simd in divisors(layer.length) if simd <= MAX_SIMD]
+    return [(pe, simd) for pe in divisors(layer.channels) for simd in lanes]
 
 
 def _check_shape(layer: Layer, pe: int, simd: int) -> None:
