@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The figure and the offline page: same bytes twice, no request, no broken markup."""
 
+import base64
+import gzip
 import json
 import re
 import struct
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -15,7 +18,8 @@ from costmodel.explore.pareto import Sense
 from costmodel.explore.space import Space, coordinates
 from costmodel.explore.store import Row, Status
 from costmodel.report import page, plots
-from costmodel.report.run import find_front, write_page
+from costmodel.report.front import find_front, growth
+from costmodel.report.run import write_page
 from hwquant.errors import InputError
 from hwquant.ptq.recipe import Recipe
 
@@ -130,14 +134,27 @@ def audit(text):
     return [a for a in addresses if not a.startswith(("#", "data:"))]
 
 
+AXES = [plots.axis("lut_sites"), plots.axis("top1")]
+
+
 def sample(rows, **changes):
     fields = {"title": "t", "lead": "l", "figure_svg": "<svg></svg>", "facts": {}, "rows": rows}
-    return page.Page(**(fields | {"marks": [""] * len(rows)} | changes))
+    fields |= {"tables": [()] * len(rows), "axes": AXES, "x": "lut_sites", "y": "top1"}
+    return page.Page(**(fields | {"chosen": 0} | changes))
 
 
 def data_of(text):
-    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
-    return json.loads(found[1])
+    found = re.search(r'<script type="application/octet-stream" id="data">(.*?)</script>', text)
+    return json.loads(gzip.decompress(base64.b64decode(found[1])))
+
+
+def column_of(data, name):
+    column = next(c for c in data["columns"] if c["name"] == name)
+    return (
+        [column["words"][code] for code in column["codes"]]
+        if "words" in column
+        else column["values"]
+    )
 
 
 def test_hostile_text_stays_text():
@@ -148,13 +165,50 @@ def test_hostile_text_stays_text():
             title=evil,
             lead=evil,
             facts={evil: evil},
-            layers=[{evil: evil}],
+            tables=[[{"name": evil, evil: evil}]],
             commands=[(evil, evil)],
             environment={evil: evil},
         )
     )
     assert audit(text) == []
-    assert data_of(text)["rows"] == [[evil, None]]
+    data = data_of(text)
+    assert (column_of(data, "a"), column_of(data, "b")) == ([evil], [None])
+
+
+def layer_tables(data, point):
+    """Read one point's layers back as the page does."""
+    shape = data["layers"]["shapes"][data["layers"]["of"][point]]
+    before = data["layers"]["of"][:point].count(data["layers"]["of"][point])
+    size = len(shape["names"])
+
+    def value(column, index):
+        return (
+            column["words"][column["codes"][index]]
+            if "words" in column
+            else column["values"][index]
+        )
+
+    return [
+        {"name": name}
+        | {column["name"]: value(column, k) for column in shape["fixed"]}
+        | {column["name"]: value(column, before * size + k) for column in shape["varying"]}
+        for k, name in enumerate(shape["names"])
+    ]
+
+
+def test_layers_come_back_from_the_page_as_they_were():
+    def table(names, weight, luts):
+        return [
+            {"name": name, "op": "conv", "weight": weight, "lut_sites": luts + k}
+            for k, name in enumerate(names)
+        ]
+
+    tables = [table("ab", "int4", 5), [], table("abc", "e2m1", 9), table("ab", "int8", 7)]
+    rows = [{"lut_sites": k, "top1": k} for k in range(4)]
+    data = data_of(page.render(sample(rows, tables=tables)))
+    assert data["layers"]["of"] == [0, -1, 1, 0]
+    for point in (0, 2, 3):
+        assert layer_tables(data, point) == tables[point]
 
 
 def test_the_audit_notices_a_request():
@@ -174,7 +228,7 @@ def rows_of(space, results):
 
 LAYER = {"name": "fc", "weight": "int4", "act": "int4", "lanes": 8, "length": 64, "acc_bits": 13}
 METRICS = {"float_top1": 0.99, "ff": 1, "dsp": 0, "weight_bits": 640, "memory_luts": 3}
-METRICS |= {"memory_bram18": 1, "acc_bits": 13, "flow": "Yosys 0.70, rules"}
+METRICS |= {"memory_bram18": 1, "test_items": 360, "acc_bits": 13, "flow": "Yosys 0.70, rules"}
 
 
 def test_a_run_becomes_a_page(tmp_path):
@@ -188,29 +242,61 @@ def test_a_run_becomes_a_page(tmp_path):
     text = folder.report.read_text()
     assert audit(text) == []
     data = data_of(text)
-    assert data["marks"] == ["front", "chosen", ""]
-    assert [row[data["columns"].index("status")] for row in data["rows"]] == ["done"] * 2 + [
-        "failed"
-    ]
-    assert "hwquant quantize zoo:digits_cnn --recipe run/recipe.toml -o model.onnx" in text
+    assert data["chosen"] == 1
+    assert column_of(data, "status") == ["done"] * 2 + ["failed"]
+    assert column_of(data, "family") == ["integer"] * 3
+    assert "hwquant pareto run --pick key:k1 --take" in text
+    low, high = column_of(data, "top1_low")[1], column_of(data, "top1_high")[1]
+    assert 0.92 < low < 0.95 < high < 0.97
+    assert {"lut_sites", "top1", "weight_bits"} <= {axis["name"] for axis in data["axes"]}
+    assert "refresh" not in text.partition("<title>")[0]
     assert Recipe.from_toml(folder.recipe.read_text()) == space.points()[1]
     assert "Yosys 0.70, rules" in text
     assert "prefers-color-scheme: dark" in text
     assert str(tmp_path) not in text
 
 
-def test_ten_thousand_points_stay_under_three_megabytes(tmp_path):
+def test_ten_thousand_points_with_layers_stay_under_three_megabytes(tmp_path):
     rng = np.random.default_rng(0)
     names = rng.choice(FORMATS, 10_000)
     x, y = rng.uniform(100, 5000, 10_000), rng.uniform(0.1, 1, 10_000)
     plots.draw(figure(x=x, y=y, formats=names, labels=names), tmp_path / "f.svg")
-    point = coordinates(Space().points()[0]) | {"status": "done"}
+    point = coordinates(Space().points()[0]) | {"status": "done", "family": "integer"}
     rows = [
-        point | {"weight": name, "lut_sites": int(a), "top1": b} | METRICS
-        for name, a, b in zip(names, x, y, strict=True)
+        point | {"key": f"{k:012x}", "weight": name, "lut_sites": int(a), "top1": b} | METRICS
+        for k, (name, a, b) in enumerate(zip(names, x, y, strict=True))
     ]
-    text = page.render(sample(rows, figure_svg=(tmp_path / "f.svg").read_text()))
+    tables = [
+        [dict(LAYER) | {"name": f"l{k}", "weight": str(name), "lut_sites": int(a) // 9 + k}
+         for k in range(9)]
+        for name, a in zip(names, x, strict=True)
+    ]  # fmt: skip
+    text = page.render(sample(rows, tables=tables, figure_svg=(tmp_path / "f.svg").read_text()))
     assert len(text) < 3_000_000, len(text)
+    assert layer_tables(data_of(text), 9_999) == tables[9_999]
+
+
+def test_the_hypervolume_grows_while_results_come_in():
+    space = Space(weights=("int3", "int4", "int8"))
+    values = [(100, 0.8), (200, 0.95), (700, 0.96)]
+    rows = rows_of(space, [METRICS | {"lut_sites": x, "top1": y} for x, y in values])
+    timed = [replace(row, finished=1e9 + 5 * k) for k, row in enumerate(rows)]
+    pairs = growth(find_front(timed, *AXES))
+    assert [seconds for seconds, _ in pairs] == [0, 5, 10]
+    volumes = [volume for _, volume in pairs]
+    assert volumes == sorted(volumes)
+    assert volumes[-1] == pytest.approx(find_front(timed, *AXES).hypervolume, abs=1e-5)
+    assert growth(find_front(rows, *AXES)) == []
+
+
+def test_a_key_picks_its_point():
+    space = Space(weights=("int3", "int4"))
+    rows = rows_of(space, [{"lut_sites": 3, "top1": 0.5}, {"lut_sites": 4, "top1": 0.4}])
+    assert find_front(rows, *AXES, "key:k1").choice is rows[1]
+    with pytest.raises(InputError, match="2 points have a key"):
+        find_front(rows, *AXES, "key:k")
+    with pytest.raises(InputError, match="no finished point"):
+        find_front(rows, *AXES, "key:z")
 
 
 def test_nothing_finished_and_unknown_metrics_are_said():

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from costmodel.explore.store import Row
     from costmodel.explore.take import Taken
-    from costmodel.report.run import Front
+    from costmodel.report.front import Front
 
 __all__ = ["demo", "pareto", "sweep"]
 
@@ -84,7 +84,8 @@ def sweep(
 
     from costmodel.explore.sweep import sweep as run
     from costmodel.report import plots
-    from costmodel.report.run import find_front, write_page
+    from costmodel.report.front import find_front
+    from costmodel.report.run import write_page
 
     done = run(space, output, scheduler=scheduler, workers=workers)
     _list_failures(done.failed, done.folder.logs)
@@ -208,7 +209,8 @@ def pareto(
     from costmodel.explore import store
     from costmodel.explore.folder import load
     from costmodel.report import plots
-    from costmodel.report.run import draw_front, find_front
+    from costmodel.report.front import find_front
+    from costmodel.report.run import draw_front
 
     folder, space = load(run)
     axes = plots.axis(x, x_sense or ""), plots.axis(y, y_sense or "")
@@ -261,7 +263,8 @@ def demo(ctx: click.Context, /, output: str, workers: int | None, as_json: bool)
     from costmodel.explore.sweep import sweep as run
     from costmodel.explore.take import take
     from costmodel.report import plots
-    from costmodel.report.run import find_front, write_page
+    from costmodel.report.front import find_front
+    from costmodel.report.run import write_page
 
     note(f"demo: {len(DEMO.points())} formats on real handwritten digits; results in {output}")
     done = run(DEMO, output, workers=workers)

@@ -79,6 +79,7 @@ def measure(model: str, data: str, recipe_record: dict[str, Any], seed: int) -> 
     metrics = {
         "top1": top1(qmodel, given.data.x_test, given.data.y_test),
         "float_top1": given.float_top1,
+        "test_items": len(given.data.x_test),
         "macs": work.macs,
         "weight_bits": work.weight_bits,
         "acc_bits": max((layer.acc_bits for layer in work.layers), default=0),

@@ -13,6 +13,7 @@ import fcntl
 import io
 import json
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ from hwquant.errors import InputError
 
 __all__ = ["Row", "Status", "Store", "column", "numeric_columns", "read", "table", "to_csv"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 BUSY_SECONDS = 10.0
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS points(
@@ -36,10 +37,11 @@ CREATE TABLE IF NOT EXISTS points(
     status TEXT NOT NULL,
     metrics TEXT NOT NULL,
     layers TEXT NOT NULL,
-    error TEXT NOT NULL
+    error TEXT NOT NULL,
+    finished REAL NOT NULL
 ) WITHOUT ROWID
 """
-_COLUMNS = "key, point, status, metrics, layers, error"
+_COLUMNS = "key, point, status, metrics, layers, error, finished"
 
 
 class Status(StrEnum):
@@ -53,7 +55,10 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class Row:
-    """One point: its coordinates, how far it is, its metrics and its layers."""
+    """One point: its coordinates, how far it is, its metrics and its layers.
+
+    ``finished`` is when its last result was written, in seconds of the epoch, 0 while it waits.
+    """
 
     key: str
     point: dict[str, Any]
@@ -61,6 +66,7 @@ class Row:
     metrics: dict[str, Any] = field(default_factory=dict)
     layers: list[dict[str, Any]] = field(default_factory=list)
     error: str = ""
+    finished: float = field(default=0.0, compare=False)
 
 
 @contextmanager
@@ -94,8 +100,8 @@ def _check(connection: sqlite3.Connection) -> None:
 def _rows(connection: sqlite3.Connection) -> list[Row]:
     found = connection.execute(f"SELECT {_COLUMNS} FROM points ORDER BY ordinal, key")  # noqa: S608
     return [
-        Row(key, json.loads(p), Status(s), json.loads(m), json.loads(layers), error)
-        for key, p, s, m, layers, error in found
+        Row(key, json.loads(p), Status(s), json.loads(m), json.loads(layers), error, finished)
+        for key, p, s, m, layers, error, finished in found
     ]
 
 
@@ -171,7 +177,7 @@ class Store:
         Rows already present keep their results; rows of other keys go.  Returns how many went.
         """
         records = [
-            (key, ordinal, json.dumps(dict(point)), Status.WAITING, "{}", "[]", "")
+            (key, ordinal, json.dumps(dict(point)), Status.WAITING, "{}", "[]", "", 0.0)
             for ordinal, (key, point) in enumerate(points)
         ]
         wanted = {record[0] for record in records}
@@ -181,7 +187,7 @@ class Store:
             stale = [key for key in present if key[0] not in wanted]
             self._connection.executemany("DELETE FROM points WHERE key = ?", stale)
             self._connection.executemany(
-                "INSERT INTO points VALUES (?, ?, ?, ?, ?, ?, ?) "
+                "INSERT INTO points VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
                 "ON CONFLICT(key) DO UPDATE SET ordinal = excluded.ordinal",
                 records,
             )
@@ -205,11 +211,13 @@ class Store:
             json.dumps(dict(metrics)),
             json.dumps(list(map(dict, layers))),
             error,
+            time.time(),
             key,
         )
         with _explained(self.path):
             changed = self._connection.execute(
-                "UPDATE points SET status = ?, metrics = ?, layers = ?, error = ? WHERE key = ?",
+                "UPDATE points SET status = ?, metrics = ?, layers = ?, error = ?, finished = ? "
+                "WHERE key = ?",
                 record,
             ).rowcount
         if changed != 1:

@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The offline page of a run: one HTML file that asks the network for nothing.
 
-The figure is inline SVG, the table is drawn from compact JSON by a few lines of JavaScript, and
-light or dark follows the reader's system.
+``page.html`` is the frame, ``page.css`` its look (light or dark, as the reader's system),
+``scatter.js`` the plot and ``page.js`` everything around it; all of it and the data become one
+file.  Without JavaScript the chosen point and the figure are still there.
 """
 
 from __future__ import annotations
 
 import html
-import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +19,9 @@ from typing import Any
 
 from hwquant import atomic
 
+from . import data
+from .plots import STYLE, Axis
+
 __all__ = ["Page", "render", "write"]
 
 
@@ -27,8 +29,11 @@ __all__ = ["Page", "render", "write"]
 class Page:
     """What the page shows.
 
-    ``rows`` are flat records; ``marks`` gives each row ``""``, ``"front"`` or ``"chosen"``;
-    ``commands`` pairs what a command does with the command.
+    ``rows`` are flat records (``key``, ``label``, ``family`` and ``steps`` have a meaning to the
+    page, ``NAME_low`` and ``NAME_high`` are the interval of ``NAME``); ``tables`` are their layers
+    in the same order; ``chosen`` is a row's index; ``commands`` pairs what a command does with the
+    command, in which ``{key}`` and ``{run}`` stand for the point; ``history`` pairs seconds and
+    hypervolume; ``figures`` pairs captions and SVG; ``refresh`` is seconds, 0 for a finished run.
     """
 
     title: str
@@ -36,10 +41,18 @@ class Page:
     figure_svg: str
     facts: Mapping[str, Any]
     rows: Sequence[Mapping[str, Any]]
-    marks: Sequence[str]
-    layers: Sequence[Mapping[str, Any]] = ()
+    tables: Sequence[Sequence[Mapping[str, Any]]]
+    axes: Sequence[Axis]
+    x: str
+    y: str
+    chosen: int
+    run: str = ""
+    quiet: Sequence[str] = ()
     commands: Sequence[tuple[str, str]] = ()
     environment: Mapping[str, Any] = field(default_factory=dict)
+    history: Sequence[tuple[float, float]] = ()
+    figures: Sequence[tuple[str, str]] = ()
+    refresh: int = 0
 
 
 def _pairs(record: Mapping[str, Any]) -> str:
@@ -49,19 +62,26 @@ def _pairs(record: Mapping[str, Any]) -> str:
     )
 
 
-def _value(value: Any) -> Any:
-    """Return what the table's JSON holds: JSON has no NaN, and an absent value is null."""
-    if isinstance(value, float):
-        return round(value, 6) if math.isfinite(value) else None
-    return value if isinstance(value, int | str | None) else str(value)
-
-
-def _data(page: Page) -> str:
-    columns = list(dict.fromkeys(key for row in page.rows for key in row))
-    rows = [[_value(row.get(column)) for column in columns] for row in page.rows]
-    record = {"columns": columns, "rows": rows, "marks": list(page.marks)}
-    # "</script>" inside a value must not end the element.
-    return json.dumps(record, separators=(",", ":")).replace("<", "\\u003c")
+def _packed(page: Page) -> str:
+    return data.packed(
+        {
+            "count": len(page.rows),
+            "columns": data.columns(page.rows),
+            "layers": data.layers(page.tables),
+            "axes": [
+                {"name": a.name, "label": a.label, "sense": str(a.sense), "factor": a.factor}
+                for a in page.axes
+            ],
+            "families": {name: list(look) for name, look in STYLE.items()},
+            "x": page.x,
+            "y": page.y,
+            "chosen": page.chosen,
+            "run": page.run,
+            "quiet": list(page.quiet),
+            "commands": [list(pair) for pair in page.commands],
+            "history": [list(pair) for pair in page.history],
+        }
+    )
 
 
 def _layers(layers: Sequence[Mapping[str, Any]]) -> str:
@@ -81,23 +101,45 @@ def _inline(svg: str) -> str:
     return re.sub(r"<metadata>.*?</metadata>", "", element, flags=re.DOTALL)
 
 
+def _resource(name: str) -> str:
+    return (resources.files("costmodel.report") / name).read_text("utf-8")
+
+
 def render(page: Page) -> str:
     """Return the page as HTML text; the same page gives the same text."""
-    template = Template((resources.files("costmodel.report") / "page.html").read_text("utf-8"))
+    chosen = page.rows[page.chosen] if page.rows else {}
+    filled = {"{key}": str(chosen.get("key", "")), "{run}": str(chosen.get("run") or page.run)}
     commands = "".join(
-        f'<div class="quiet">{html.escape(what)}</div><pre>{html.escape(command)}</pre>'
-        for what, command in page.commands
+        f'<div class="quiet">{html.escape(what)}</div>'
+        f"<pre>{html.escape(_filled(text, filled))}</pre>"
+        for what, text in page.commands
     )
-    return template.substitute(
+    figures = "".join(
+        f'<figure class="paper">{_inline(svg)}'
+        f"<figcaption>{html.escape(caption)}</figcaption></figure>"
+        for caption, svg in page.figures
+    )
+    refresh = f'<meta http-equiv="refresh" content="{page.refresh}">\n' if page.refresh else ""
+    return Template(_resource("page.html")).substitute(
         title=html.escape(page.title),
         lead=html.escape(page.lead),
+        refresh=refresh,
+        css=_resource("page.css"),
+        script=_resource("scatter.js") + _resource("page.js"),
         figure=_inline(page.figure_svg),
+        figures=figures,
         facts=_pairs(page.facts),
-        layers=_layers(page.layers),
+        layers=_layers(page.tables[page.chosen] if page.tables else ()),
         commands=commands,
         environment=_pairs(page.environment),
-        data=_data(page),
+        data=_packed(page),
     )
+
+
+def _filled(text: str, values: Mapping[str, str]) -> str:
+    for name, value in values.items():
+        text = text.replace(name, value)
+    return text
 
 
 def write(page: Page, path: str | Path) -> None:

@@ -16,10 +16,11 @@ import numpy as np
 
 from costmodel.explore import pareto
 from hwquant import atomic
+from hwquant.block import BlockFormat, parse
 from hwquant.errors import InputError
-from hwquant.formats import Codebook, Integer, parse
+from hwquant.formats import Codebook, Integer
 
-__all__ = ["Axis", "Figure", "axis", "draw", "family"]
+__all__ = ["KNOWN", "STYLE", "Axis", "Figure", "axis", "draw", "family"]
 
 SUFFIXES = (".png", ".svg", ".pdf")
 # family -> (marker, colour)
@@ -30,6 +31,7 @@ STYLE = {
     "minifloat E3": ("^", "#009E73"),
     "minifloat E4+": ("D", "#CC79A7"),
     "codebook": ("P", "#E69F00"),
+    "block-scaled": ("X", "#666666"),
 }
 # Tried in turn, in points from the marker.
 LABEL_OFFSETS = ((6, 5), (6, -11), (-6, 6), (-6, -12), (12, 14), (12, -20), (-12, 16), (-12, -22))
@@ -61,7 +63,7 @@ class Figure:
     baseline: float | None = None
 
 
-_KNOWN = (
+KNOWN = (
     Axis("top1", "Top-1 accuracy [%]", pareto.Sense.MAX, 100.0),
     Axis("lut_sites", "Logic of the network [LUT6 sites]"),
     Axis("lut_raw", "Logic of the network [LUTs, unpacked]"),
@@ -76,7 +78,7 @@ _KNOWN = (
 
 def axis(name: str, sense: str = "") -> Axis:
     """Return the axis of a metric; ``sense`` ("min" or "max") overrides the usual direction."""
-    known = {a.name: a for a in _KNOWN}
+    known = {a.name: a for a in KNOWN}
     found = known.get(name, Axis(name, name.replace("_", " ")))
     if not sense:
         return found
@@ -90,6 +92,8 @@ def family(format_name: str) -> str:
     ('integer', 'minifloat E2', 'minifloat E4+')
     """
     fmt = parse(format_name)
+    if isinstance(fmt, BlockFormat):
+        return "block-scaled"
     if isinstance(fmt, Integer):
         return "integer"
     if isinstance(fmt, Codebook):

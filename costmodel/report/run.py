@@ -1,96 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the rows of a run to its figure and its page."""
+"""From the rows of a run, or of two, to its figure and its page."""
 
 from __future__ import annotations
 
 import json
-import math
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-import numpy as np
-
-from costmodel.explore import pareto
-from costmodel.explore.choice import choose
+from costmodel.explore.certainty import accuracy_interval
 from costmodel.explore.folder import RunFolder
-from costmodel.explore.hypervolume import hypervolume
 from costmodel.explore.space import Space, coordinates, label
-from costmodel.explore.store import Row, Status, column, numeric_columns, table
+from costmodel.explore.store import Row, Status, numeric_columns, table
 from costmodel.explore.take import Taken
 from costmodel.report import page, plots
+from costmodel.report.front import Front, growth
 from hwquant import atomic
-from hwquant.errors import InputError
 
-__all__ = ["Front", "draw_front", "find_front", "write_page"]
+__all__ = ["draw_front", "flow_of", "write_page"]
 
-# What the page's table leaves out: the same for every point, or told elsewhere.
-QUIET_COLUMNS = ("flow", "style", "source", "folding", "lanes", "float_top1", "macs", "key")
-
-
-@dataclass(frozen=True)
-class Front:
-    """The finished rows of a run, which of them are on the front, and the one that was picked.
-
-    ``rows`` have both metrics; ``mask`` marks the front; ``chosen`` is an index into ``rows``.
-    """
-
-    rows: tuple[Row, ...]
-    x_axis: plots.Axis
-    y_axis: plots.Axis
-    x: tuple[float, ...]
-    y: tuple[float, ...]
-    mask: tuple[bool, ...]
-    chosen: int
-
-    @property
-    def choice(self) -> Row:
-        """The picked row."""
-        return self.rows[self.chosen]
-
-    @property
-    def order(self) -> list[int]:
-        """The front's indices, from the best x on."""
-        sign = -1 if self.x_axis.sense is pareto.Sense.MAX else 1
-        return sorted((i for i, on in enumerate(self.mask) if on), key=lambda i: sign * self.x[i])
-
-    @property
-    def hypervolume(self) -> float:
-        """The area the front dominates, in the unit square spanned by all finished points."""
-        values = np.column_stack([self.x, self.y])
-        low, span = values.min(axis=0), np.ptp(values, axis=0)
-        unit = (values - low) / np.where(span > 0, span, 1)
-        senses = (self.x_axis.sense, self.y_axis.sense)
-        worst = [1.0 if sense is pareto.Sense.MIN else 0.0 for sense in senses]
-        return hypervolume(unit, worst, senses)
-
-
-def find_front(given: Sequence[Row], x: plots.Axis, y: plots.Axis, rule: str = "knee") -> Front:
-    """Return the front of the finished rows in metrics ``x`` and ``y``, and the row ``rule`` picks.
-
-    Raises `InputError` for an unknown metric or rule, or when no point is finished.
-    """
-    finished = [row for row in given if row.status is Status.DONE]
-    if not finished:
-        raise InputError("no point of this run is finished; run the same sweep again to resume it")
-    xs, ys = column(finished, x.name), column(finished, y.name)
-    known = [i for i in range(len(finished)) if math.isfinite(xs[i]) and math.isfinite(ys[i])]
-    if not known:
-        raise InputError(f"no point has both {x.name} and {y.name}; run the same sweep again")
-    values = np.array([[xs[i], ys[i]] for i in known])
-    senses = (x.sense, y.sense)
-    rows = [finished[i] for i in known]
-    metrics = {name: column(rows, name) for name in numeric_columns(rows)}
-    return Front(
-        tuple(rows),
-        x,
-        y,
-        tuple(values[:, 0].tolist()),
-        tuple(values[:, 1].tolist()),
-        tuple(pareto.front(values, senses).tolist()),
-        choose(metrics, rule, x.name, y.name, senses),
-    )
+QUIET: Final = ("flow", "style", "source", "folding", "lanes", "float_top1", "macs", "key")
+QUIET += ("family", "label", "test_items", "run")
+"""What the page's table leaves out: the same for every point, or told elsewhere."""
+LEVEL: Final = 0.9
 
 
 def flow_of(rows: Sequence[Row]) -> str:
@@ -122,27 +54,18 @@ def draw_front(front: Front, space: Space, *paths: Any) -> None:
     plots.draw(figure, *paths)
 
 
-def _commands(folder: RunFolder, space: Space, front: Front, taken: Taken | None) -> list[Any]:
-    root = shlex.quote(folder.root.name)
-    quantize = ["hwquant", "quantize", space.model]
-    quantize += ["--data", space.data] if space.data else []
-    quantize += ["--recipe", f"{folder.root.name}/{folder.recipe.name}", "-o", "model.onnx"]
-    first = front.choice.layers[0]
-    spec = ["--weight", first["weight"], "--act", first["act"], "--lanes", str(first["lanes"])]
-    spec += ["--length", str(first["length"]), "--acc", str(first["acc_bits"])]
-    x, y = front.x_axis.name, front.y_axis.name
-    found = [
-        ("Quantize and export the chosen point again", shlex.join(quantize)),
-        (
-            f"Generate the kernel of its first layer, {first['name']}",
-            shlex.join(["hwquant", "rtl", *spec, "-o", "kernel"]),
-        ),
-        ("Pick another point of the front", f"hwquant pareto {root} --x {x} --y {y} --pick best"),
-    ]
-    if taken is not None:
-        kernel = shlex.quote(f"{folder.root.name}/rtl/{taken.kernels[0]}")
-        found.append(("Verify a kernel on disk bit for bit", f"hwquant verify {kernel}"))
-    return found
+COMMANDS: Final = (
+    (
+        "Export this point as QONNX, generate its kernels, verify them bit for bit",
+        "hwquant pareto {run} --pick key:{key} --take",
+    ),
+    (
+        "Check the exported network against exact integers",
+        "hwquant export {run}/model.onnx --check",
+    ),
+    ("Price it again, layer by layer", "hwquant cost {run}/model.onnx --json"),
+)
+"""What can be done with a point."""
 
 
 def _facts(front: Front, space: Space, rows: Sequence[Row], taken: Taken | None) -> dict[str, Any]:
@@ -180,40 +103,77 @@ def _facts(front: Front, space: Space, rows: Sequence[Row], taken: Taken | None)
     return facts
 
 
+def records_of(rows: Sequence[Row], run: str = "") -> list[dict[str, Any]]:
+    """Return flat records for the page: table, label, family, and intervals where there are any."""
+    found = []
+    for row, record in zip(rows, table(rows), strict=True):
+        full = {"label": label(row.point)} | record
+        full["key"] = row.key[:12]
+        full["family"] = plots.family(str(row.point["weight"]))
+        items, share = row.metrics.get("test_items"), row.metrics.get("top1")
+        if items and share is not None:
+            low, high = accuracy_interval(share, int(items), LEVEL)
+            full |= {"top1_low": float(low), "top1_high": float(high)}
+        found.append(full | ({"run": run} if run else {}))
+    return found
+
+
+def _axes(rows: Sequence[Row], front: Front) -> list[plots.Axis]:
+    """Return the figure's two axes and every other metric that is a number."""
+    names = numeric_columns(rows)
+    known = [axis for axis in plots.KNOWN if axis.name in names]
+    mine = [front.x_axis, front.y_axis]
+    rest = sorted(names - {axis.name for axis in known})
+    every = [*mine, *known, *(plots.axis(name) for name in rest)]
+    return list({axis.name: axis for axis in reversed(every)}.values())[::-1]
+
+
 def write_page(
     folder: RunFolder,
     space: Space,
     rows: Sequence[Row],
     front: Front,
     taken: Taken | None = None,
+    *,
+    other: tuple[str, Sequence[Row]] | None = None,
+    refresh: int = 0,
 ) -> None:
-    """Write the figures and ``report.html`` of a run, and the recipe of the chosen point."""
+    """Write the figures and ``report.html`` of a run, and the recipe of the chosen point.
+
+    ``other`` is the name and the rows of a run to compare with; ``refresh`` makes the page load
+    itself again after so many seconds, while the run goes on.
+    """
     for recipe in space.points():
         if coordinates(recipe) == front.choice.point:
             atomic.write_text(folder.recipe, recipe.to_toml())
     draw_front(front, space, folder.figure(".png"), folder.figure(".svg"))
-    on_front = {row.key for row, on in zip(front.rows, front.mask, strict=True) if on}
-    marks = [
-        "chosen" if row.key == front.choice.key else "front" if row.key in on_front else ""
-        for row in rows
-    ]
-    records = [
-        {name: value for name, value in record.items() if name not in QUIET_COLUMNS}
-        for record in table(rows)
-    ]
     environment: Mapping[str, Any] = json.loads(folder.environment.read_text())
     flat = {k: v for k, v in environment.items() if k != "packages"} | environment["packages"]
+    name = folder.root.name
+    every, records = list(rows), records_of(rows, name if other else "")
+    if other is not None:
+        every += other[1]
+        records += records_of(other[1], other[0])
+    chosen = next(i for i, row in enumerate(rows) if row.key == front.choice.key)
     page.write(
         page.Page(
             title=f"hwquant: {space.model}",
-            lead=f"{len(rows)} points; {front.y_axis.label} against {front.x_axis.label}.",
+            lead=f"{len(rows)} points; {front.y_axis.label} against {front.x_axis.label}."
+            + (f" Compared with {other[0]}: {len(other[1])} points." if other else ""),
             figure_svg=folder.figure(".svg").read_text(),
             facts=_facts(front, space, rows, taken),
             rows=records,
-            marks=marks,
-            layers=front.choice.layers,
-            commands=_commands(folder, space, front, taken),
+            tables=[row.layers for row in every],
+            axes=_axes(every, front),
+            x=front.x_axis.name,
+            y=front.y_axis.name,
+            chosen=chosen,
+            run=shlex.quote(name),
+            quiet=QUIET,
+            commands=COMMANDS,
             environment=flat,
+            history=growth(front),
+            refresh=refresh,
         ),
         folder.report,
     )
