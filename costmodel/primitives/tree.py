@@ -17,12 +17,13 @@ from hwquant.mac import MacSpec
 from .accumulate import hq_chain, hq_delay, hq_sign, hq_updown
 from .counts import Counts
 from .packing import Block, block, matched
-from .product import TABLE_INPUTS, each, hq_sig_product
+from .product import TABLE_INPUTS, gathered, hq_sig_product
 from .shift import shifting, significand
 from .shifter import hidden_bit, hq_tree_shift
 from .specs import SpecArrays, register_formula
 
 __all__ = ["hq_fold", "hq_tree_acc", "hq_tree_lane", "hq_tree_mac", "hq_tree_sum", "hq_tree_table"]
+__all__ += ["product_width"]
 
 Array = NDArray[Any]
 
@@ -32,6 +33,11 @@ def _choices(weight: Format, act: Format) -> tuple[int, int]:
     """Return which operand is recoded, and the product's width."""
     found = style.STYLE.parameters(MacSpec(weight, act))
     return int(str(found["RecodeAct"])), int(str(found["ProductBits"]))
+
+
+def product_width(specs: SpecArrays) -> Array:
+    """Return the width of a lane's product below its sign."""
+    return specs.per_pair(_choices)[1]
 
 
 @lru_cache(maxsize=65536)
@@ -122,12 +128,6 @@ def _levels(count: int) -> int:
     return found
 
 
-@lru_cache(maxsize=65536)
-def _sum_block(count: int, width: int, carry: int, keep: int) -> tuple[int, ...]:
-    sites, raw, _ = _sum(count, width, carry, keep)
-    return sites, raw, 0, 0, 0, 0
-
-
 def hq_tree_sum(count: ArrayLike, width: ArrayLike, carry: ArrayLike, keep: ArrayLike) -> Block:
     """Registered ternary adders: a site for each position, one position more for two carries.
 
@@ -135,10 +135,8 @@ def hq_tree_sum(count: ArrayLike, width: ArrayLike, carry: ArrayLike, keep: Arra
     shorter branches are flip-flops; ``carry`` says that each operand has a bit to be added, and
     only the low ``keep`` bits of the sum are used.  Exact.
     """
-    columns = np.broadcast_arrays(*(np.asarray(x, np.int64) for x in (count, width, carry, keep)))
-    sets, place = np.unique(np.stack([c.ravel() for c in columns]), axis=1, return_inverse=True)
-    ff = np.array([_sum(*map(int, chosen))[2] for chosen in sets.T])[place.ravel()]
-    return each(_sum_block, *columns) + block(ff=ff.reshape(columns[0].shape))
+    sites, raw, ff = gathered(_sum, count, width, carry, keep)
+    return block(sites=sites, raw=raw, ff=ff)
 
 
 def hq_tree_acc(
