@@ -133,11 +133,8 @@ class Ordinal:
         return max(step / (self.cuts[-1] - self.cuts[-2]), SLOPE_LEAST)
 
 
-def _rows(
-    sample: Sample, kind: str, cuts: tuple[int, ...], scale: Standard, weight: Floats
-) -> Rows:
+def _rows(sample: Sample, cuts: tuple[int, ...], scale: Standard, weight: Floats) -> Rows:
     y = np.searchsorted(np.array(cuts), sample.bits).astype(np.int64)
-    del kind
     return Rows(scale(sample.x), y, len(cuts) + 1, weight)
 
 
@@ -163,7 +160,7 @@ def fit(
     if not found:
         none = Coefficients(np.zeros(0), np.zeros((0, sample.x.shape[1])))
         return Ordinal(kind, (), scale, none, 0.0, 0.5 / (n + 1), widest)
-    rows = _rows(sample, kind, found, scale, np.ones(n))
+    rows = _rows(sample, found, scale, np.ones(n))
     free = 1 if kind == "proportional_odds" else rows.categories - 1
     top = penalty_max(rows, free)
     path = np.geomspace(top, 0.01 * top, PATH) if top > 0 else np.zeros(1)
@@ -176,7 +173,7 @@ def refit(model: Ordinal, sample: Sample, weight: Floats) -> Ordinal:
     """Return ``model`` fitted again at the same penalty with other weights of the rows."""
     if not model.cuts:
         return model
-    rows = _rows(sample, model.kind, model.cuts, model.standard, weight)
+    rows = _rows(sample, model.cuts, model.standard, weight)
     free = 1 if model.kind == "proportional_odds" else rows.categories - 1
     found = minimum(rows, model.penalty, start=model.coefficients, free=free, steps=60)
     return Ordinal(

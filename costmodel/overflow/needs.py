@@ -34,7 +34,7 @@ def bits_needed(low: Array, high: Array) -> NDArray[np.int64]:
     >>> bits_needed(np.array([-8, -8, 0]), np.array([7, 8, 0])).tolist()
     [4, 5, 1]
     """
-    return np.maximum(_length(np.maximum(high, 0)), _length(-1 - np.minimum(low, 0))) + 1
+    return np.maximum(_length(np.maximum(high, 0)), _length(np.maximum(-1 - low, 0))) + 1
 
 
 def _length(x: Array) -> NDArray[np.int64]:
