@@ -148,7 +148,8 @@ def _round_points() -> list[tuple[str, dict[str, Any]]]:
     for fmt in ("int8", "e3m2"):
         unit, record = _round(fmt, shift=2)
         points += [(unit, record | {"spread": 12}), _round(fmt, channels=1)]
-    return [*points, _round("int4", channels=16, bias=20), _round("e4m3", channels=256)]
+    points += [_round("int4", channels=16, bias=20), _round("e4m3", channels=256)]
+    return [*points, _round("int8", bias=24), _round("uint6", acc=20, bias=20)]
 
 
 def plan() -> list[tuple[str, dict[str, Any]]]:
@@ -162,6 +163,7 @@ def plan() -> list[tuple[str, dict[str, Any]]]:
     for codes, acc, channels, style in (
         (4, 16, 32, "search"), (8, 24, 8, "search"), (4, 24, 64, "parallel"),
         (16, 16, 1, "parallel"), (3, 16, 8, "parallel"), (16, 20, 4, "search"),
+        (8, 24, 1, "parallel"), (2, 20, 16, "parallel"),
     ):  # fmt: skip
         record = {"codes": codes, "acc_bits": acc, "channels": channels, "style": style}
         points.append(("thresholds", record | {"threshold_bits": acc - 2}))
@@ -183,7 +185,9 @@ def plan() -> list[tuple[str, dict[str, Any]]]:
     ):  # fmt: skip
         shape = {"weights": weights, "inputs": inputs, "outputs": outputs}
         points.append(("constant", shape | {"act": act, "levels": levels}))
-    for fmt, acc, mult in (("int8", 20, 10), ("e4m3", 16, 8), ("int4", 16, 6)):
+    for fmt, acc, mult in (
+        ("int8", 20, 10), ("e4m3", 16, 8), ("int4", 16, 6), ("uint4", 20, 7), ("int8", 24, 12),
+    ):  # fmt: skip
         record = {"fmt": fmt, "acc_bits": acc, "channels": 32, "mult_bits": mult}
         points.append(("mulshift", record | {"bias_bits": acc, "shift": mult + 4}))
     return points + _round_points()

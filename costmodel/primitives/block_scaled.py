@@ -34,6 +34,7 @@ FITTED: Final[dict[str, tuple[float, float]]] = {
     "product": (1.3, 0.9),
     "sticky": (0.25, 0.25),
     "scale": (36.0, 30.0),
+    "clamp": (1.0, 0.5),
 }
 """Part -> LUT cells and LUT sites for each bit of it."""
 
@@ -84,8 +85,10 @@ def hq_block_acc(a: Arrays) -> Block:
     work = _barrel(product, by, kept + a["Guard"])
     sticky = _fitted("sticky", a["Guard"]) * nearest
     positions = a["AccBits"] + nearest + 2 * a["Saturate"]
-    clamp = a["Saturate"] * a["AccBits"]
-    adder = block(sites=positions + 1, raw=positions + 2) + block(sites=clamp / 2, raw=clamp)
+    # Twice: what does not fit the window, and what does not fit with the accumulator.
+    over = a["Saturate"] * np.maximum(whole - add, 0)
+    clamp = a["Saturate"] * a["AccBits"] + (over > 0) * add
+    adder = block(sites=positions + 1, raw=positions + 2) + _fitted("clamp", clamp + over / 5)
     return block(ff=registers) + place + multiply + _fitted("barrel", work) + sticky + adder
 
 

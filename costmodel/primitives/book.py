@@ -27,8 +27,7 @@ __all__ = ["functions", "hq_book_decode", "hq_decode_mac", "hq_digit_mac", "hq_d
 __all__ += ["hq_rom_mac"]
 
 LUT_INPUTS: Final = 6
-WIDE_RAW: Final = 1.25
-WIDE_SITES: Final = 1.18
+WIDE: Final = {7: (1.18, 1.12), 8: (1.5, 1.27)}  # address bits -> LUT cells, sites
 LEAST: Final = 3  # bits of an operand of Booth rows
 
 
@@ -37,8 +36,9 @@ def functions(words: Sequence[int], width: int, inputs: int) -> tuple[float, ...
 
     Equal bits, constant bits and bits that are an address bit cost nothing.  A bit that depends on
     six address bits or fewer is a LUT; of more, it is multiplexed from the functions of the six
-    lowest, equal ones made once.  Of those synthesis makes more than that, by `WIDE_RAW` and
-    `WIDE_SITES`, the only fitted numbers here (four kernels of style ``rom``).
+    lowest, equal ones made once.  Of those synthesis makes more than that, by the factors of
+    `WIDE`, the only fitted numbers here (seven kernels of style ``rom``); of eight inputs it made
+    1.2 to 1.8 times as many LUTs, which is the error of this.
     """
     values = np.array([int(word) & ((1 << width) - 1) for word in words], dtype=object)
     luts: dict[tuple[int, ...], frozenset[int]] = {}
@@ -58,8 +58,9 @@ def functions(words: Sequence[int], width: int, inputs: int) -> tuple[float, ...
                 if len(parts) > 1:
                     wide.add(key)
     sites, raw, *loose = matched(list(luts.values()))
+    cells, places = WIDE.get(inputs, WIDE[8])
     more = len(wide)
-    return (sites + (WIDE_SITES - 1) * more, raw + (WIDE_RAW - 1) * more, *loose)
+    return (sites + (places - 1) * more, raw + (cells - 1) * more, *loose)
 
 
 def _support(column: NDArray[np.int64]) -> list[int]:

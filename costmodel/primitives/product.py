@@ -13,25 +13,52 @@ from numpy.typing import ArrayLike, NDArray
 from .accumulate import hq_chain
 from .packing import Block, block, matched
 
-__all__ = ["each", "hq_booth", "hq_booth_first", "hq_booth_row", "hq_mul_table", "hq_sig_product"]
+__all__ = [
+    "each",
+    "gathered",
+    "hq_booth",
+    "hq_booth_first",
+    "hq_booth_row",
+    "hq_mul_table",
+    "hq_sig_product",
+]
 __all__ += ["recoded_first"]
 
 TABLE_INPUTS: Final = 6
+DENSE: Final = 1 << 22  # sets of parameters that are looked up in a table
 TABLE_WIDTH: Final = 4  # of a first row made of tables
 
 
-def each(function: Callable[..., tuple[int, ...]], *parameters: ArrayLike) -> Block:
-    """Return the block that ``function`` gives for each set of parameters.
+def gathered(function: Callable[..., tuple[float, ...]], *parameters: ArrayLike) -> NDArray[Any]:
+    """Return what ``function`` gives for each set of integers: one row for each of its numbers.
 
-    It is called once for every different set and returns what `matched` does.
+    It is called once for every different set.
     """
     columns = np.broadcast_arrays(*(np.asarray(p, np.int64) for p in parameters))
     shape = columns[0].shape
-    sets, place = np.unique(
-        np.stack([column.ravel() for column in columns]), axis=1, return_inverse=True
-    )
-    found = np.array([function(*map(int, chosen)) for chosen in sets.T], np.float64)
-    sites, raw, one, two, three, four = (row[place.ravel()].reshape(shape) for row in found.T)
+    flat = [column.ravel() for column in columns]
+    key, span = np.zeros(flat[0].shape, np.int64), 1
+    for column in flat:
+        low = int(column.min(initial=0))
+        key += (column - low) * span
+        span *= int(column.max(initial=0)) - low + 1
+    if span <= DENSE:
+        seen = np.flatnonzero(np.bincount(key, minlength=1))
+        index = np.zeros(span, np.int64)
+        index[seen] = np.arange(len(seen))
+        place = index[key]
+        first = np.zeros(len(seen), np.int64)
+        first[place] = np.arange(len(place))
+    else:
+        _, first, place = np.unique(key, return_index=True, return_inverse=True)
+    rows = [function(*(int(column[at]) for column in flat)) for at in first]
+    found = np.array(rows, np.float64)
+    return found.T[:, place].reshape(-1, *shape)
+
+
+def each(function: Callable[..., tuple[float, ...]], *parameters: ArrayLike) -> Block:
+    """Return the block that ``function`` gives for each set of parameters, as `matched` does."""
+    sites, raw, one, two, three, four = gathered(function, *parameters)
     return block(sites=sites, raw=raw, one=one, two=two, three=three, four=four)
 
 

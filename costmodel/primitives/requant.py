@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hw.requant import requant_latency, requant_parameters
 from hw.style import Constant
+from hwquant.fixed import signed_bits
 from hwquant.requant import MultiplyShift, Requantizer, Thresholds
 
 from .book import functions
@@ -40,6 +41,7 @@ FITTED: Final[dict[str, tuple[float, float]]] = {
     "shift": (0.9, 0.6),
     "multiply": (1.4, 1.0),
     "clip": (5.0, 3.0),
+    "against": (1.0, 1.0),
     "count": (1.0, 0.7),
 }
 """What of a requantizer -> LUT cells and LUT sites for each unit of it."""
@@ -230,7 +232,7 @@ def hq_thr(a: Arrays) -> Block:
     acc, thr, steps, channels = a["AccBits"], a["ThrBits"], a["Steps"], a["Channels"]
     count = (1 << steps) - 1
     chan = _log2(channels)
-    compare = hq_compare(acc, thr)
+    compare = hq_compare(acc, a["ThrLive"])
     codes = block(
         sites=a["CodeSites"], raw=a["CodeRaw"], one=a["CodeOne"], two=a["CodeTwo"],
         three=a["CodeThree"], four=a["CodeFour"],
@@ -241,10 +243,11 @@ def hq_thr(a: Arrays) -> Block:
         passed = acc + step + chan * (step < steps - 1)
         search = search + (compare + block(ff=passed)) * (step < steps)
     several = channels > 1
-    short = np.ceil(np.maximum(acc, thr) / SITE_INPUTS)
+    short = a["Compared"] * np.maximum(acc, thr) / SITE_INPUTS
     parallel = (
         block(ff=acc + count)
-        + (compare * several + block(raw=short, sites=short) * ~several) * count
+        + compare * (a["Compared"] * several)
+        + _fitted("against", short * ~several)
         + _fitted("count", np.ceil(count / SITE_INPUTS) + steps - 1)
     )
     return found + search * a["Search"] + parallel * (1 - a["Search"])
@@ -324,8 +327,12 @@ def _row(spec: Requantizer, style: str) -> dict[str, float]:
         row |= {f"{name}{part}": value for part, value in found.items()}
     codes: tuple[float, ...] = (0.0,) * 6
     found = dict.fromkeys((*PARTS, "Kept"), 0.0)
+    row |= {"Compared": 0, "ThrLive": 1}
     if isinstance(spec, Thresholds):
         found = _threshold_columns(values, spec)
+        row["Compared"] = len(spec.codes) - 1
+        ends = [end for line in spec.thresholds for end in (line[0], line[-1])]
+        row["ThrLive"] = signed_bits(min(ends), max(ends))
         steps = int(row["Steps"])
         words = [*spec.codes, *[0] * ((1 << steps) - len(spec.codes))]
         codes = functions(words, spec.bits, steps)

@@ -17,6 +17,7 @@ __all__ = ["exponent_bit", "hidden_bit", "hq_add_exponents", "hq_mux_shift", "hq
 SITE_INPUTS: Final = 5
 LUT_INPUTS: Final = 6
 SPLIT_FIELD: Final = 4
+EVERY: Final = 600  # more bits than any shifter has
 
 
 @lru_cache(maxsize=65536)
@@ -44,7 +45,7 @@ def hq_mux_shift(
     by_bits: ArrayLike,
     signed: ArrayLike,
     low: ArrayLike = 0,
-    high: ArrayLike = 1 << 20,
+    high: ArrayLike = EVERY,
 ) -> Block:
     """One stage of a left shifter: a LUT for each output bit ``low`` .. ``high - 1``; exact.
 
@@ -140,7 +141,7 @@ def hq_tree_shift(
         by = np.where(2 * k + 1 < summed, 2, 1)
         final = 2 * k + 2 >= summed
         low = np.where(final, drop, 0)
-        high = np.where(final, drop + out, 1 << 20)
+        high = np.where(final, drop + out, EVERY)
         stage = hq_mux_shift(bits, 1 << 2 * k, by, sign, low, high)
         found = found + stage * there
     return found

@@ -17,7 +17,7 @@ from .accumulate import hq_sign, hq_tally
 from .counts import Counts
 from .packing import Block, block, matched
 from .product import each
-from .shifter import hidden_bit, hq_mux_shift
+from .shifter import EVERY, hidden_bit, hq_mux_shift
 
 __all__ = ["hq_dsp_tile", "tile_arrays"]
 
@@ -95,7 +95,7 @@ def _shifter(a: Arrays) -> Block:
         bits = np.where(there, a["SigBits"] + (1 << 2 * k) - 1, 1)
         by = np.where(2 * k + 1 < summed, 2, 1)
         final = 2 * k + 2 >= summed
-        low, high = np.where(final, drop, 0), np.where(final, drop + out, 1 << 20)
+        low, high = np.where(final, drop, 0), np.where(final, drop + out, EVERY)
         found = found + hq_mux_shift(bits, 1 << 2 * k, by, twos, low, high) * (there * fields)
     return found
 
