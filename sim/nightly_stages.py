@@ -17,6 +17,7 @@ from .kernels import Design
 from .mutate import mutate_designs
 from .mutate_kernels import Target, blocks, campaign
 from .nightly import Finding, Stage, Task
+from .nightly_units import unit_tasks
 from .pairs import all_pairs
 from .prove import STYLES, Proof, prove
 from .replay import failure_record
@@ -67,6 +68,7 @@ def stages(
         Stage("induction", tuple(_proofs(proofs, jobs, products=False))),
         Stage("induction and product miters", tuple(_proofs(styles, jobs, products=True))),
         Stage("mutation", tuple(_mutation(target, seed, mutants) for target in targets)),
+        Stage("units", unit_tasks(seed, min(steps, RUN_STEPS), count)),
     ]
 
 

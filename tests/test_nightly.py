@@ -10,12 +10,14 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from hwquant.errors import InputError, ToolError
 from hwquant.mac import MacSpec
+from hwquant.requant import RoundPack
 from sim import nightly
 from sim.designs import design_of_spec
 from sim.engine import verify_designs
@@ -23,8 +25,10 @@ from sim.kernels import Design
 from sim.mutate_kernels import CAMPAIGN
 from sim.nightly import Finding, Stage, Task, run
 from sim.nightly_stages import GATE_KERNELS, PROOF_KERNELS, STEPS, found, stages
+from sim.nightly_units import finding, unit_tasks
 from sim.pairs import all_pairs
 from sim.prove import STYLES
+from sim.requant import requant_design, verify_requant_design
 
 pytestmark = pytest.mark.sim
 
@@ -178,6 +182,19 @@ def test_a_fault_is_found_and_can_be_replayed(tmp_path, capsys):
     assert f"--replay {vector}" in capsys.readouterr().err
 
 
+def test_units_are_verified_and_a_fault_is_a_failure():
+    tasks = {task.name: task for task in unit_tasks(1, 64)}
+    sound = tasks["requantizers"].run()
+    assert (sound.counts["mismatches"], sound.failures) == (0, ())
+    assert sound.counts["units"] == len(tasks["requantizers"].content["specs"]) >= 10
+    design = requant_design([RoundPack("int4", 12, [300, -764], [2])])
+    clip = design.sources["hq_clip.sv"].replace(" | (|bad_q)", "")
+    broken = replace(design, sources={**design.sources, "hq_clip.sv": clip})
+    found_ = finding(verify_requant_design(broken, steps=64))
+    assert found_.counts["mismatches"]
+    assert "expected code" in found_.failures[0]
+
+
 def test_the_stages_are_what_ci_leaves_out():
     plan = {stage.name: stage.tasks for stage in stages(seed=3)}
     for name, unsigned in (("all pairs", False), ("all pairs, unsigned activations", True)):
@@ -194,6 +211,10 @@ def test_the_stages_are_what_ci_leaves_out():
     assert sum(len(task.content["specs"]) for task in plan["induction"]) == 2 * PROOF_KERNELS
     assert len(plan["induction and product miters"]) == len(STYLES)
     assert len(plan["mutation"]) == len(CAMPAIGN)
+    kinds = ("tiles", "block kernels", "constant kernels", "requantizers")
+    assert {task.name for task in plan["units"]} == {
+        kind + level for kind in kinds for level in ("", ", netlists")
+    }
     names = [(stage, task.name) for stage, tasks in plan.items() for task in tasks]
     assert len(set(names)) == len(names)
 
