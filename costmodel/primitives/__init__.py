@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from . import book, booth, dsp, dsp_acc, plain, shift, table, tree  # noqa: F401 - they register
+from . import book, booth, bucket, dsp, dsp_acc, plain, shift, table, tree  # noqa: F401 - they register
 from .counts import Counts, counts
 from .specs import FORMULAS, SpecArrays
 
