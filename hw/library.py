@@ -23,7 +23,7 @@ _BOUND: Final = re.compile(
     r"""^localparam\ bit\ (?:Bad\w+|Legal)\ =[^;]*;\n
         | (?<=;\ )Legal\ &&\ (?=\w+\ )
         | (?<=\belse\ )if\ \(Legal\)\ (?=begin\b)
-        | (?<=\ =\ )Legal\ \?\ ([^;]*)\ :\ 1(?=;)""",
+        | \bLegal\ \?\ ([^;\n]*)\ :\ 1(?=[;)])""",
     re.MULTILINE | re.VERBOSE,
 )
 """Names of illegal parameters, and what keeps them from being unrolled: true in all hardware."""

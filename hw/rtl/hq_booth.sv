@@ -38,7 +38,7 @@ module hq_booth #(
   localparam bit Legal = !(BadA || BadB);
 
   localparam int unsigned First = (ABits % 2 == 0) == ASigned ? 2 : 1;  // bits of the first digit
-  localparam int unsigned Rows = (ABits - First + 1) / 2;  // Booth rows after it
+  localparam int unsigned Rows = Legal ? (ABits - First + 1) / 2 : 1;  // Booth rows after it
   localparam int unsigned Wide = BBits + 3;  // of any row
 
   logic [ABits:0] digits;  // a zero on top for the last digit of an unsigned operand

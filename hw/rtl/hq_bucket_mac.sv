@@ -100,9 +100,13 @@ module hq_bucket_mac #(
   if (BadLanes) begin : gen_bad_lanes
     $error("hq_bucket_mac: Lanes must be 1..4096");
   end
+  localparam bit BadLast = Last < First || Last >= (1 << AddrBits);
+  if (BadLast) begin : gen_bad_last
+    $error("hq_bucket_mac: Last must be First..2**AddrBits-1");
+  end
   localparam bit Legal =
       !(BadWeightBits || BadActBits || BadWeightExpBits || BadActExpBits || BadWindow ||
-      BadAddrBits || BadSteps || BadBucketBits || BadDrop || BadAccBits || BadLanes);
+      BadAddrBits || BadSteps || BadBucketBits || BadDrop || BadAccBits || BadLanes || BadLast);
 
   localparam int unsigned Digit = 1 << Window;
   localparam int unsigned LowBits = Digit * Steps;

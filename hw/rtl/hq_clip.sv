@@ -39,12 +39,27 @@ module hq_clip #(
 
   localparam int unsigned Width = AccBits > BiasBits ? AccBits : BiasBits;
 
-  if (Bits < 1 || Bits > 8) begin : gen_bad_bits
+  localparam bit BadAccBits = AccBits < 1 || AccBits > 4096;
+  if (BadAccBits) begin : gen_bad_acc_bits
+    $error("hq_clip: AccBits must be 1..4096");
+  end
+  localparam bit BadBiasBits = BiasBits < 1 || BiasBits > 4096;
+  if (BadBiasBits) begin : gen_bad_bias_bits
+    $error("hq_clip: BiasBits must be 1..4096");
+  end
+  localparam bit BadRangeDrop = Drop < 1 || Drop > 4096;
+  if (BadRangeDrop) begin : gen_bad_range_drop
+    $error("hq_clip: Drop must be 1..4096");
+  end
+  localparam bit BadBits = Bits < 1 || Bits > 8;
+  if (BadBits) begin : gen_bad_bits
     $error("hq_clip: Bits must be 1..8");
   end
-  if (Drop < 1 || Drop + Bits >= Width) begin : gen_bad_drop
+  localparam bit BadDrop = Drop < 1 || Drop + Bits >= Width;
+  if (BadDrop) begin : gen_bad_drop
     $error("hq_clip: Drop must be 1 or more, Drop + Bits less than AccBits or BiasBits");
   end
+  localparam bit Legal = !(BadAccBits || BadBiasBits || BadRangeDrop || BadBits || BadDrop);
 
   localparam int unsigned Base = Drop + Bits;  // the first bit above the code
   localparam int unsigned Low = (Drop + 1) / 2;  // positions of the chain
@@ -72,7 +87,7 @@ module hq_clip #(
   assign b = Width'($signed(minus_i)) ^ {1'b1, {Width - 1{1'b0}}};
   assign equal[0] = 1'b1;
 
-  for (genvar k = 0; k < Low; k++) begin : gen_low
+  for (genvar k = 0; Legal && k < Low; k++) begin : gen_low
     localparam int unsigned Count = 2 * k + 1 < Drop ? 2 : 1;
     logic [Count-1:0] one;
     logic [Count-1:0] other;
@@ -90,7 +105,7 @@ module hq_clip #(
   assign left[Low+:Bits] = a[Drop+:Bits];
   assign right[Low+:Bits] = b[Drop+:Bits];
 
-  for (genvar k = 0; k < High; k++) begin : gen_high
+  for (genvar k = 0; Legal && k < High; k++) begin : gen_high
     // A bit that is left over comes first.
     localparam int unsigned Odd = (Width - Base) % 2;
     localparam int unsigned Count = Odd == 1 && k == 0 ? 1 : 2;
@@ -107,7 +122,7 @@ module hq_clip #(
   if (Steps > 0) begin : gen_tests
     logic [2*Tests-1:0] bad;
 
-    for (genvar i = 0; i < 2 * Tests; i++) begin : gen_step
+    for (genvar i = 0; Legal && i < 2 * Tests; i++) begin : gen_step
       if (i < Steps) begin : gen_neighbours
         assign bad[i] = (a[Base+i+1] == b[Base+i+1])
             == (Upper ? a[Base+i] > b[Base+i] : a[Base+i] < b[Base+i]);
@@ -115,7 +130,7 @@ module hq_clip #(
         assign bad[i] = 1'b0;
       end
     end
-    for (genvar i = 0; i < Tests; i++) begin : gen_test
+    for (genvar i = 0; Legal && i < Tests; i++) begin : gen_test
       assign bad_d[i] = bad[2*i] | bad[2*i+1];
     end
   end else begin : gen_no_tests

@@ -18,9 +18,9 @@ module hq_delay #(
   output logic [Width-1:0] out_o
 );
 
-  localparam bit BadWidth = Width < 1 || Width > 4096;
+  localparam bit BadWidth = Width < 1 || Width > 1048576;
   if (BadWidth) begin : gen_bad_width
-    $error("hq_delay: Width must be 1..4096");
+    $error("hq_delay: Width must be 1..1048576");
   end
   localparam bit BadStages = Stages > 16;
   if (BadStages) begin : gen_bad_stages

@@ -40,8 +40,6 @@ module hq_digit_mac #(
   localparam int unsigned ActWidth = ActBits - (ActFlip ? 1 : 0);
   localparam int unsigned XBits = IndexAct ? WeightWidth : ActWidth;
   localparam int unsigned Index = IndexAct ? ActWidth : WeightWidth;
-  localparam int unsigned Bits = 2 * (Rows - 1) + 32'(Widths[8*(Rows-1)+:8]);
-  localparam int unsigned LowBits = Bits - (Signs[Rows-1] ? 1 : 0);
 
   localparam bit BadWeightBits = WeightBits < 1 || WeightBits > 8;
   if (BadWeightBits) begin : gen_bad_weight_bits
@@ -69,6 +67,9 @@ module hq_digit_mac #(
   end
   localparam bit Legal =
       !(BadWeightBits || BadActBits || BadRows || BadMaxBits || BadAccBits || BadIndex);
+
+  localparam int unsigned Bits = Legal ? 2 * (Rows - 1) + 32'(Widths[8*(Rows-1)+:8]) : 1;
+  localparam int unsigned LowBits = Legal ? Bits - (Signs[Rows-1] ? 1 : 0) : 1;
 
   // Inputs of the tables, as the truth tables of their own projections.
   localparam logic [63:0] Acc = 64'hAAAA_AAAA_AAAA_AAAA;

@@ -42,6 +42,30 @@ module hq_mulshift #(
   output logic [Bits-1:0] code_o
 );
 
+  if (Channels < 1 || Channels > 16384) begin : gen_bad_channels
+    $error("hq_mulshift: Channels must be 1..16384");
+  end
+  if (Frac > 4096) begin : gen_bad_frac
+    $error("hq_mulshift: Frac must be 0..4096");
+  end
+  if (SumBits < 2 || SumBits > 4096) begin : gen_bad_sum_bits
+    $error("hq_mulshift: SumBits must be 2..4096");
+  end
+  if (BiasBits < 1 || BiasBits > 4096) begin : gen_bad_bias_bits
+    $error("hq_mulshift: BiasBits must be 1..4096");
+  end
+  if (Shift < 1 || Shift > 4095) begin : gen_bad_shift
+    $error("hq_mulshift: Shift must be 1..4095");
+  end
+  if (Bits < 1 || Bits > 8) begin : gen_bad_bits
+    $error("hq_mulshift: Bits must be 1..8");
+  end
+  if (ExpBits > 7) begin : gen_bad_exp_bits
+    $error("hq_mulshift: ExpBits must be 0..7");
+  end
+  if (MaxCode > 255) begin : gen_bad_max_code
+    $error("hq_mulshift: MaxCode must be 0..255");
+  end
   if (AccBits < 2 || AccBits > 1024) begin : gen_bad_acc
     $error("hq_mulshift: AccBits must be 2..1024");
   end

@@ -28,12 +28,15 @@ module hq_norm #(
   output logic sticky_o
 );
 
-  if (Keep < 1 || Keep > 64) begin : gen_bad_keep
+  localparam bit BadKeep = Keep < 1 || Keep > 64;
+  if (BadKeep) begin : gen_bad_keep
     $error("hq_norm: Keep must be 1..64");
   end
-  if (Steps > 7) begin : gen_bad_steps
+  localparam bit BadSteps = Steps > 7;
+  if (BadSteps) begin : gen_bad_steps
     $error("hq_norm: Steps must be 0..7");
   end
+  localparam bit Legal = !(BadKeep || BadSteps);
 
   if (Steps == 0) begin : gen_done
     logic unused_sign;
@@ -41,7 +44,7 @@ module hq_norm #(
     assign field_o = 1'b0;
     assign top_o = x_i;
     assign sticky_o = sticky_i;
-  end else begin : gen_step
+  end else if (Legal) begin : gen_step
     localparam int unsigned Half = 1 << (Steps - 1);
     localparam int unsigned NextBits = InBits - Half;
 

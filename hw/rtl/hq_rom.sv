@@ -20,13 +20,13 @@ module hq_rom #(
   output logic [Width-1:0] data_o
 );
 
-  localparam bit BadDepth = Depth < 1 || Depth > 1048576;
+  localparam bit BadDepth = Depth < 1 || Depth > 1048576 || (!Block && Depth > 16384);
   if (BadDepth) begin : gen_bad_depth
-    $error("hq_rom: Depth must be 1..1048576");
+    $error("hq_rom: Depth must be 1..1048576, without Block 1..16384");
   end
-  localparam bit BadWidth = Width < 1 || Width > 4096;
+  localparam bit BadWidth = Width < 1 || Width > 1048576;
   if (BadWidth) begin : gen_bad_width
-    $error("hq_rom: Width must be 1..4096");
+    $error("hq_rom: Width must be 1..1048576");
   end
   localparam bit Legal = !(BadDepth || BadWidth);
 

@@ -52,6 +52,33 @@ module hq_round #(
   localparam int unsigned KeptBits = SumBits - Drop;
   localparam int unsigned OwnBits = ShiftBits > 0 ? ShiftBits : 1;
 
+  if (Frac > 4096) begin : gen_bad_frac
+    $error("hq_round: Frac must be 0..4096");
+  end
+  if (SumBits < 2 || SumBits > 4096) begin : gen_bad_sum_bits
+    $error("hq_round: SumBits must be 2..4096");
+  end
+  if (Channels < 1 || Channels > 16384) begin : gen_bad_channels
+    $error("hq_round: Channels must be 1..16384");
+  end
+  if (BiasBits < 1 || BiasBits > 4096) begin : gen_bad_bias_bits
+    $error("hq_round: BiasBits must be 1..4096");
+  end
+  if (Shift < 1 || Shift > 4095) begin : gen_bad_range_shift
+    $error("hq_round: Shift must be 1..4095");
+  end
+  if (ShiftBits > 11) begin : gen_bad_shift_bits
+    $error("hq_round: ShiftBits must be 0..11");
+  end
+  if (Bits < 1 || Bits > 8) begin : gen_bad_bits
+    $error("hq_round: Bits must be 1..8");
+  end
+  if (ExpBits > 7) begin : gen_bad_exp_bits
+    $error("hq_round: ExpBits must be 0..7");
+  end
+  if (MaxCode > 255) begin : gen_bad_max_code
+    $error("hq_round: MaxCode must be 0..255");
+  end
   if (AccBits < 2 || AccBits > 2048) begin : gen_bad_acc
     $error("hq_round: AccBits must be 2..2048");
   end

@@ -38,9 +38,9 @@ module hq_thr #(
   output logic [Bits-1:0] code_o
 );
 
-  localparam bit BadChannels = Channels < 1 || Channels > 65536;
+  localparam bit BadChannels = Channels < 1 || Channels > 16384;
   if (BadChannels) begin : gen_bad_channels
-    $error("hq_thr: Channels must be 1..65536");
+    $error("hq_thr: Channels must be 1..16384");
   end
   localparam bit BadAcc = AccBits < 2 || AccBits > 1024;
   if (BadAcc) begin : gen_bad_acc

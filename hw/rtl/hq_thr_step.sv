@@ -34,8 +34,8 @@ module hq_thr_step #(
   if (ThrBits < 1 || ThrBits > 1025) begin : gen_bad_thr_bits
     $error("hq_thr_step: ThrBits must be 1..1025");
   end
-  if (Channels < 1 || Channels > 65536) begin : gen_bad_channels
-    $error("hq_thr_step: Channels must be 1..65536");
+  if (Channels < 1 || Channels > 16384) begin : gen_bad_channels
+    $error("hq_thr_step: Channels must be 1..16384");
   end
   if (Steps < 1 || Steps > 8) begin : gen_bad_steps
     $error("hq_thr_step: Steps must be 1..8");

@@ -175,7 +175,7 @@ module hq_tree_mac #(
 
   hq_tree_sum #(
     .Primitive(Primitive),
-    .Count(Count),
+    .Count(Legal ? Count : 1),
     .Width(Width),
     .InvTop(InvTop)
   ) u_sum (
