@@ -27,7 +27,7 @@ class BoostedQuantiles:
     threshold (left is ``x <= cut``) and its value.
     """
 
-    def __init__(self, trees: int = 40, depth: int = 2, rate: float = 0.15) -> None:
+    def __init__(self, trees: int = 30, depth: int = 2, rate: float = 0.2) -> None:
         """Take the number of trees, their depth and the learning rate."""
         self.trees, self.depth, self.rate = trees, depth, rate
         nodes = (len(TAUS) * trees, (2 << depth) - 1)
