@@ -8,7 +8,8 @@ for power-of-two scales.  A codebook's output takes thresholds (``hq_thr``, bina
 
 from __future__ import annotations
 
-from functools import lru_cache
+import random
+from collections.abc import Sequence
 from typing import Final
 
 from hwquant.formats import Codebook, Format
@@ -17,7 +18,7 @@ from hwquant.requant import Requantizer, RoundPack, Thresholds
 from .primitives.requant import requantizers
 from .usage import Usage
 
-__all__ = ["BIAS_BITS", "requant_price", "requant_spec"]
+__all__ = ["BIAS_BITS", "requant_price", "requant_prices", "requant_spec"]
 
 BIAS_BITS: Final = 12
 """Bits of a bias; the width matters, as the table of biases is a site a bit up to 64 channels."""
@@ -26,7 +27,8 @@ BIAS_BITS: Final = 12
 def requant_spec(fmt: Format, acc_bits: int, channels: int) -> Requantizer:
     """Return the requantizer that is priced for a layer whose scales are not known yet.
 
-    The scale maps the whole accumulator onto the format, the biases span `BIAS_BITS` bits.
+    The scale maps the whole accumulator onto the format, the biases are random and span
+    `BIAS_BITS` bits.
 
     >>> from hwquant.formats import parse
     >>> spec = requant_spec(parse("int4"), 16, 2)
@@ -41,14 +43,27 @@ def requant_spec(fmt: Format, acc_bits: int, channels: int) -> Requantizer:
         )
         return Thresholds(tuple(range(count)), (row,) * channels, acc_bits)
     half = 1 << min(BIAS_BITS, acc_bits) - 1
-    ends = (-half, half - 1)
-    bias = [ends[channel % 2] for channel in range(channels)]
+    rng = random.Random(1)
+    bias = [-half, half - 1, *(rng.randrange(-half, half) for _ in range(channels))][:channels]
     return RoundPack(fmt, acc_bits, bias, [max(acc_bits - fmt.max_int.bit_length() - 1, 1)])
 
 
-@lru_cache(maxsize=65_536)
+def requant_prices(fmt: Format, acc_bits: int, channels: Sequence[int]) -> list[Usage]:
+    """Return what requantizers from ``acc_bits`` to ``fmt`` use, one for each number of biases."""
+    if not channels:
+        return []
+    columns = requantizers([requant_spec(fmt, acc_bits, count) for count in channels]).to_columns()
+    return [
+        Usage(**{name: int(column[row]) for name, column in columns.items()})
+        for row in range(len(channels))
+    ]
+
+
 def requant_price(fmt: Format, acc_bits: int, channels: int) -> Usage:
-    """Return what a requantizer from ``acc_bits`` to ``fmt`` uses, with ``channels`` biases."""
-    spec = requant_spec(fmt, acc_bits, channels)
-    columns = requantizers([spec]).to_columns()
-    return Usage(**{name: int(column[0]) for name, column in columns.items()})
+    """Return what one requantizer uses.
+
+    >>> from hwquant.formats import parse
+    >>> requant_price(parse("int4"), 16, 64).ff
+    42
+    """
+    return requant_prices(fmt, acc_bits, [channels])[0]

@@ -21,8 +21,9 @@ from hwquant.mac import Overflow
 from hwquant.workload import Workload
 
 from .fold_search import cheapest, fastest, rates_of
-from .folding import Fold, Prices, layer_folds, output_formats
+from .folding import Fold, layer_folds, output_formats
 from .parts import Part, over
+from .prices import Prices
 from .usage import Usage, total
 
 __all__ = ["CLOCK_MHZ", "FoldedNetwork", "fold_network"]

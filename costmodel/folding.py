@@ -22,13 +22,12 @@ Not in it: line buffers of convolutions, pooling, residual bypasses, width conve
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
-from hw.catalogue import candidates
-from hw.styles import STYLES
+from hw.styles import STYLES, style_of
 from hwquant.errors import SpecError
 from hwquant.formats import Format
 from hwquant.mac import MacSpec, Overflow
@@ -36,9 +35,10 @@ from hwquant.workload import Layer, Workload
 
 from .kernel import KernelCost
 from .memory import Memory, fifo, weight_memory
+from .prices import Prices
 from .usage import RESOURCES, Usage, total
 
-__all__ = ["CONVERSION", "Fold", "Prices", "divisors", "layer_folds", "output_formats"]
+__all__ = ["CONVERSION", "Fold", "divisors", "layer_folds", "output_formats"]
 
 CONVERSION: Final = "requant"
 """The part of a layer that converts its sums back to the output format."""
@@ -46,21 +46,6 @@ CONVERSION: Final = "requant"
 
 MAX_SIMD: Final = 4096
 """The most lanes of a kernel."""
-
-
-@dataclass(frozen=True, slots=True)
-class Prices:
-    """Where prices come from.
-
-    ``kernel(spec, style)`` prices one kernel, ``style`` being a style's name or one of
-    `hw.catalogue.AUTO`; ``requant(format, acc_bits, channels)`` one requantizer;
-    ``tile(spec)`` how many single-lane kernels with common activations one DSP slice makes, and
-    the price of them together, None where there is no such tile.
-    """
-
-    kernel: Callable[[MacSpec, str], KernelCost]
-    requant: Callable[[Format, int, int], Usage]
-    tile: Callable[[MacSpec], tuple[int, KernelCost] | None] = lambda _: None
 
 
 @dataclass(frozen=True)
@@ -160,45 +145,68 @@ def layer_folds(
 
     ``memories`` are the kinds of weight memory to try (`costmodel.memory`), ``shapes`` the pairs
     (pe, simd), by default all.  Sorted by cycles, then LUTs, then pe: the order is fixed.
-    With style ``auto-dsp`` both that and ``auto`` are tried.
-    Raises `SpecError` for a shape that does not divide the layer.
+    Raises `SpecError` for a shape that does not divide the layer, or a style that cannot do it.
     """
-    found = []
     pairs = _shapes(layer) if shapes is None else list(shapes)
     for pe, simd in pairs:
         _check_shape(layer, pe, simd)
+    specs = [_spec(layer, simd, overflow) for simd in sorted({simd for _, simd in pairs})]
     kinds = tuple(memories)
-    for simd in sorted({simd for _, simd in pairs}):
-        spec = _spec(layer, simd, overflow)
-        for sums, cost in _kernels(spec, style, prices):
-            for pe in sorted(pe for pe, lanes in pairs if lanes == simd):
-                copies = math.ceil(pe / sums)
-                fixed = {
-                    "kernels": copies * Usage.of(cost.resources),
-                    "input_fifo": _input(layer, pe, simd),
-                    CONVERSION: _convert(layer, out, pe, spec, prices),
-                }
-                words = _words(layer, pe, simd)
-                for kind in kinds:
-                    memory = weight_memory(
-                        words, pe * simd * layer.weight.bits, kind, uram_loads=uram_loads
-                    )
-                    parts = {**fixed, "weights": memory.usage}
-                    found.append(Fold(layer, pe, copies, spec, out, cost, memory, parts))
+    back = _conversions(layer, out, specs[0], [pe for pe, _ in pairs], prices)
+    found = []
+    for spec, sums, cost in _kernels(specs, style, prices):
+        simd = spec.lanes
+        for pe in sorted(pe for pe, lanes in pairs if lanes == simd):
+            copies = math.ceil(pe / sums)
+            fixed = {
+                "kernels": copies * Usage.of(cost.resources),
+                "input_fifo": _input(layer, pe, simd),
+                CONVERSION: pe * back[pe],
+            }
+            words = _words(layer, pe, simd)
+            for kind in kinds:
+                memory = weight_memory(
+                    words, pe * simd * layer.weight.bits, kind, uram_loads=uram_loads
+                )
+                parts = {**fixed, "weights": memory.usage}
+                found.append(Fold(layer, pe, copies, spec, out, cost, memory, parts))
+    if not found:
+        style_of(style, specs[0])
+        raise SpecError(f"layer {layer.name}: style {style} has no price for any of its kernels")
     return _undominated(found)
 
 
-def _kernels(spec: MacSpec, style: str, prices: Prices) -> list[tuple[int, KernelCost]]:
-    """Return (sums of one kernel, its price) of everything to try.
+def _kernels(
+    specs: Sequence[MacSpec], style: str, prices: Prices
+) -> list[tuple[MacSpec, int, KernelCost]]:
+    """Return (spec, sums of one kernel, its price) of everything to try.
 
     With ``auto-dsp`` a DSP may be worth its while or the LUTs may, so both are tried.
     """
-    if style != "auto-dsp":
-        return [(1, prices.kernel(spec, style))]
-    slices = [name for name in ("dsp", "dsp_acc") if name in candidates(spec, dsps=1)]
-    found = [(1, prices.kernel(spec, name)) for name in ("auto", *slices)]
-    tile = prices.tile(spec) if spec.lanes == 1 else None
-    return found if tile is None else [*found, tile]
+    names = ("auto", "dsp", "dsp_acc") if style == "auto-dsp" else (style,)
+    found = [
+        (spec, 1, cost)
+        for name in names
+        for spec, cost in zip(specs, prices.kernels(specs, name), strict=True)
+        if cost is not None
+    ]
+    tiles = [spec for spec in specs if spec.lanes == 1 and style == "auto-dsp"]
+    for spec in tiles:
+        tile = prices.tile(spec)
+        found += [] if tile is None else [(spec, *tile)]
+    return found
+
+
+def _conversions(
+    layer: Layer, out: Format | None, spec: MacSpec, pes: Iterable[int], prices: Prices
+) -> dict[int, Usage]:
+    """Return the requantizer of one kernel, by number of kernels that share the channels."""
+    counts = sorted(set(pes))
+    if out is None:
+        return dict.fromkeys(counts, Usage())
+    channels = [layer.channels // pe for pe in counts]
+    found = prices.requants(out, spec.accumulator.width, channels)
+    return dict(zip(counts, found, strict=True))
 
 
 def _spec(layer: Layer, simd: int, overflow: Overflow | str) -> MacSpec:
@@ -232,12 +240,6 @@ def _input(layer: Layer, pe: int, simd: int) -> Usage:
     """Return the buffer in front of the kernels; codes pass once where all channels are at work."""
     beats = layer.length // simd if pe < layer.channels else 2
     return fifo(max(beats, 2), simd * layer.act.bits)
-
-
-def _convert(layer: Layer, out: Format | None, pe: int, spec: MacSpec, prices: Prices) -> Usage:
-    if out is None:
-        return Usage()
-    return pe * prices.requant(out, spec.accumulator.width, layer.channels // pe)
 
 
 def _key(fold: Fold) -> tuple[int, ...]:

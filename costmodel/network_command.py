@@ -16,7 +16,7 @@ from .goal import AUTO_FOLDING, Goal
 from .kernel import KernelCost
 from .network import network_cost
 from .parts import find_part, over, utilisation
-from .prices import formula_prices, kernel_price
+from .prices import kernel_price, network_prices
 from .ranges import spread
 from .usage import Usage
 
@@ -53,7 +53,7 @@ def network_record(model: Path, request: NetworkRequest) -> dict[str, Any]:
     if searched:
         folded = fold_network(
             workload,
-            formula_prices(synth=request.synth),
+            network_prices(synth=request.synth),
             fps=goal.fps,
             limits=goal.limits,
             part=part,
