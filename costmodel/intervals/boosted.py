@@ -17,8 +17,6 @@ from .scores import TAUS
 
 __all__ = ["BoostedQuantiles"]
 
-CHUNK = 4096
-
 
 class BoostedQuantiles:
     """Shallow trees, as formats are few: what they have in common, not each one, is learnt.
@@ -71,10 +69,6 @@ class BoostedQuantiles:
 
     def predict(self, x: Array) -> Array:
         """Return quantiles, shape (rows, levels)."""
-        parts = [self._predict(x[i : i + CHUNK]) for i in range(0, len(x), CHUNK)]
-        return np.concatenate([np.zeros((0, len(TAUS))), *parts])
-
-    def _predict(self, x: Array) -> Array:
         tree = np.arange(len(self._split))
         row = np.arange(len(x))[:, None]
         node = np.zeros((len(x), len(tree)), np.intp)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import numpy as np
 
@@ -15,8 +15,12 @@ from .conformal import Calibration
 from .features import one_lut
 from .isotonic import isotonic
 from .model import Array, QuantileModel, family_index
+from .scores import TAUS
 
 __all__ = ["Predictor"]
+
+CHUNK: Final = 8192
+"""Rows at once: the nearest kernels of a million rows would not fit the memory."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +37,10 @@ class Predictor:
 
     def quantiles(self, x: Array) -> Array:
         """Return quantiles, shape (rows, levels), of rows with features ``x``."""
+        parts = [self._quantiles(x[i : i + CHUNK]) for i in range(0, len(x), CHUNK)]
+        return np.concatenate([np.zeros((0, len(TAUS))), *parts])
+
+    def _quantiles(self, x: Array) -> Array:
         base = np.stack([model.predict(x) for model in self.models.values()])
         found = isotonic(base[0]) if self.weights is None else combine(self.weights, base)
         return self.calibration.apply(found, family_index(x), one_lut(x))
