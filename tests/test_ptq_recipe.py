@@ -120,7 +120,7 @@ def test_steps_are_found_by_file_name_and_take_typed_options():
         ("calibrate:percentile=high", "percentile='high', allowed a value like 0.0"),
         ("calibrate:rule=best", "allowed: absmax, percentile, mse"),
         ("calibrate:percentile=10", r"allowed \(50, 100\]"),
-        ("bias_correction:x=1", "unknown option 'x', allowed: none"),
+        ("bias_correction:x=1", "unknown option 'x', allowed: behind"),
     ):
         with pytest.raises(SpecError, match=message):
             build_step(StepSpec.parse(text))

@@ -92,6 +92,22 @@ EXPERIMENTS: Final[dict[str, Experiment]] = {
             **_A2,
         ),
         _pair(
+            "pd-mse-w4",
+            "PD-Quant beats round-to-nearest under scales of least squared error, at W4A2",
+            "2212.07048",
+            (_MSE, "pd_quant:steps=0"),
+            (_MSE,),
+            **(_A2 | {"weight": "int4"}),
+        ),
+        _pair(
+            "pd-qdrop",
+            "PD-Quant's prediction difference helps QDrop, at W4A2",
+            "2212.07048",
+            (_MSE, "pd_quant:steps=0"),
+            (_MSE, "qdrop"),
+            **(_A2 | {"weight": "int4"}),
+        ),
+        _pair(
             "pd-scale-mse",
             "activation scales by PD-Quant's metric alone beat those of least squared error, at A2",
             "2212.07048",
