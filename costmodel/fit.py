@@ -23,7 +23,7 @@ from hwquant.formats import Codebook
 from .measurements import Measurement, measurements
 from .primitives import FORMULAS
 from .primitives.counts import NAMES
-from .primitives.inferred import FITTED, INFERRED, fit, predict
+from .primitives.inferred import FITTED, INFERRED, fit, predict, prices_books
 from .primitives.specs import SpecArrays
 
 __all__ = ["Errors", "Held", "errors", "held_out", "rows_of"]
@@ -63,14 +63,14 @@ def errors(found: Iterable[float]) -> Errors:
 
 
 def rows_of(style: str, rows: Sequence[Measurement] | None = None) -> list[Measurement]:
-    """Return the measurements of a style, those of codebooks left out where plain is other RTL."""
+    """Return the measurements of a style, those of codebooks left out if it has no formula for them."""
     chosen = measurements() if rows is None else rows
     return [
         row
         for row in chosen
         if row.style == style
         and not (
-            style in INFERRED
+            not prices_books(style)
             and any(isinstance(fmt, Codebook) for fmt in (row.spec.weight, row.spec.act))
         )
     ]
@@ -82,8 +82,7 @@ def _formats(row: Measurement) -> frozenset[str]:
 
 def _measured(rows: Sequence[Measurement]) -> dict[str, Any]:
     return {
-        name: np.array([getattr(row.resources, name) for row in rows], np.float64)
-        for name in NAMES
+        name: np.array([getattr(row.resources, name) for row in rows], np.float64) for name in NAMES
     }
 
 

@@ -12,7 +12,7 @@ from hwquant.mac import MacSpec
 
 from .primitives import FORMULAS, SpecArrays
 from .primitives.counts import Counts
-from .primitives.inferred import INFERRED, flows
+from .primitives.inferred import flows, prices_books
 
 __all__ = ["covers", "estimate_many", "fitted_flow"]
 
@@ -20,7 +20,7 @@ __all__ = ["covers", "estimate_many", "fitted_flow"]
 def covers(spec: MacSpec, style: str) -> bool:
     """Return whether ``style`` has a formula for the formats of ``spec``."""
     books = any(isinstance(fmt, Codebook) for fmt in (spec.weight, spec.act))
-    return style in FORMULAS and not (books and style in INFERRED)
+    return style in FORMULAS and (not books or prices_books(style))
 
 
 def fitted_flow() -> str:

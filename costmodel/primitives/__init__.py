@@ -3,7 +3,19 @@
 
 from __future__ import annotations
 
-from . import book, booth, bucket, dsp, dsp_acc, plain, shift, table, tree  # noqa: F401 - they register
+from . import (  # noqa: F401 - they register their formulas
+    book,
+    booth,
+    bucket,
+    dsp,
+    dsp_acc,
+    dsp_portable,
+    plain,
+    portable,
+    shift,
+    table,
+    tree,
+)
 from .counts import Counts, counts
 from .specs import FORMULAS, SpecArrays
 

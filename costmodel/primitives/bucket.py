@@ -30,7 +30,9 @@ INFERRED_BITS: Final = 14  # of a RAM32M16 when the RAM is inferred
 
 
 @lru_cache(maxsize=1 << 20)
-def _plan(style: str, weight: Format, act: Format, lanes: int, beats: int, acc: int) -> tuple[int, ...]:
+def _plan(
+    style: str, weight: Format, act: Format, lanes: int, beats: int, acc: int
+) -> tuple[int, ...]:
     spec = MacSpec(weight, act, lanes, lanes * beats, acc)
     values = STYLES[style].parameters(spec)
     return tuple(int(str(values[name])) for name in NAMES)

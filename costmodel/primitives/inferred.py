@@ -26,7 +26,7 @@ from .counts import Counts
 from .specs import SpecArrays, register_formula
 
 __all__ = ["FILE", "FITTED", "INFERRED", "Inferred", "Terms", "coefficients", "fit", "flows"]
-__all__ += ["predict", "register_inferred"]
+__all__ += ["predict", "prices_books", "register_inferred"]
 
 Array = NDArray[np.float64]
 
@@ -85,22 +85,28 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Inferred:
-    """A fitted formula: ``terms(specs, count)`` and what is exact (FF, DSP, RAM)."""
+    """A fitted formula: ``terms(specs, count)`` and what is exact (FF, DSP, RAM).
+
+    ``books`` says whether it prices codebooks too.
+    """
 
     terms: Callable[[SpecArrays, str], Terms]
     exact: Callable[[SpecArrays], Counts]
+    books: bool = False
 
 
 INFERRED: Final[dict[str, Inferred]] = {}
 """Style name -> formula, of the styles whose LUTs are inferred."""
 
 
-def register_inferred(*styles: str, exact: Callable[[SpecArrays], Counts]) -> Callable[[Any], Any]:
+def register_inferred(
+    *styles: str, exact: Callable[[SpecArrays], Counts], books: bool = False
+) -> Callable[[Any], Any]:
     """Return a decorator that makes a function of (specs, count) the terms of ``styles``."""
 
     def record(terms: Callable[[SpecArrays, str], Terms]) -> Any:
         for style in styles:
-            INFERRED[style] = Inferred(terms, exact)
+            INFERRED[style] = Inferred(terms, exact, books)
 
             def formula(specs: SpecArrays, style: str = style) -> Counts:
                 return predict(style, specs, coefficients(style))
@@ -109,6 +115,11 @@ def register_inferred(*styles: str, exact: Callable[[SpecArrays], Counts]) -> Ca
         return terms
 
     return record
+
+
+def prices_books(style: str) -> bool:
+    """Return whether a style's formula prices kernels with codebooks."""
+    return style not in INFERRED or INFERRED[style].books
 
 
 @cache
