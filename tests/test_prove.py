@@ -117,6 +117,12 @@ def test_library_kernels_are_proved(spec, private_cache):
     assert list((private_cache / "prove").iterdir())
 
 
+@pytest.mark.parametrize("pair", [("cb2f1_-3_0_1_4", "int3"), ("int2", "cb2f1_-3_0_1_4")])
+def test_tiny_formats_with_a_value_for_every_code_are_proved(pair, private_cache):
+    (proof,) = prove(MacSpec(*pair), jobs=1).proofs
+    assert proof.status == "proved", proof.describe()
+
+
 def test_all_styles_hold_each_overflow_mode_and_more_than_one_kind_of_format():
     assert {s.overflow.value for s in STYLES} == {"wrap", "saturate"}
     assert {"int8", "e2m1", "e4m3", "e4m3fn"} <= {str(s.weight) for s in STYLES}

@@ -40,7 +40,9 @@ def _number(value: int, bits: int) -> str:
 
 def _value_function(name: str, fmt: Format) -> list[str]:
     bits = signed_bits(fmt.min_int, fmt.max_int)
-    entries = ((code, codec.decode(fmt, code)) for code in fmt.codes)
+    entries = [(code, codec.decode(fmt, code)) for code in fmt.codes]
+    # Yosys drops a default that no code reaches and leaves the value undefined there.
+    rest = entries.pop()[1] if len(entries) == 1 << fmt.bits else 0
     return [
         f"  function automatic logic [{bits - 1}:0] {name}(input logic [{fmt.bits - 1}:0] code);",
         "    case (code)",
@@ -48,7 +50,7 @@ def _value_function(name: str, fmt: Format) -> list[str]:
             f"      {_number(code, fmt.bits)}: {name} = {_number(value, bits)};"
             for code, value in entries
         ),
-        f"      default: {name} = '0;",
+        f"      default: {name} = {_number(rest, bits)};",
         "    endcase",
         "  endfunction",
     ]
