@@ -58,8 +58,9 @@ class Sample:
 def boundaries(bits: NDArray[np.int64], least: int = LEAST_ROWS) -> tuple[int, ...]:
     """Return the widths between the categories, each category with at least ``least`` rows.
 
-    Category k holds the rows that need more than the k-th width less one and at most the k-th.
-    Merging goes from the widest need downward, so the rarest event keeps its own category.
+    A category holds the rows that need more than one width and at most the next.  Merging goes
+    from the widest need downward, so the rarest event that has the rows is a category of its own;
+    where no row needs a width, the boundary is the widest one that the same rows exceed.
 
     >>> boundaries(np.repeat([7, 8, 9, 10], [2, 9, 6, 3]))
     (8,)
@@ -71,7 +72,7 @@ def boundaries(bits: NDArray[np.int64], least: int = LEAST_ROWS) -> tuple[int, .
         gathered += int(counts[i])
         below -= int(counts[i])
         if gathered >= least and below >= least:
-            cuts.append(int(values[i - 1]))
+            cuts.append(int(values[i]) - 1)
             gathered = 0
     return tuple(reversed(cuts))
 
