@@ -105,11 +105,19 @@ def sample_of(needs: Needs, *, bias_first: bool = False) -> Sample:
     )
 
 
-def advise(needs: Needs, risk: float, *, bias_first: bool = False, seed: int = 0) -> Advice:
+def advise(
+    needs: Needs,
+    risk: float,
+    *,
+    bias_first: bool = False,
+    seed: int = 0,
+    model: Ordinal | None = None,
+) -> Advice:
     """Return the narrowest width of each channel, and of the layer, at ``risk`` per image.
 
     A width is advised when the upper bound of its estimated risk is at most ``risk``, and the share
-    of the given images that exceed it is too; never more than the certificate.
+    of the given images that exceed it is too; never more than the certificate.  ``model`` is fitted
+    to the rows of ``needs`` when it is not given.
 
     Raises `InputError` for a risk outside (0, 1) or fewer than two images.
     """
@@ -119,7 +127,7 @@ def advise(needs: Needs, risk: float, *, bias_first: bool = False, seed: int = 0
     if images < 2:
         raise InputError("one image says nothing about others; give two or more")
     sample = sample_of(needs, bias_first=bias_first)
-    model = fit(sample, seed=seed)
+    model = fit(sample, seed=seed) if model is None else model
     bits = sample.bits.reshape(images, channels)
     certificate = channel_bits(needs.layer, bias_first=bias_first)
     candidates = np.arange(NARROWEST, max(int(certificate.max()), NARROWEST) + 1)

@@ -97,7 +97,7 @@ def evaluate_layer(train: Needs, test: Needs) -> LayerResult | None:
     cuts = models["presto"].cuts
     if not cuts:
         return None
-    advice = {risk: advise(train, risk) for risk in RISKS}
+    advice = {risk: advise(train, risk, model=models["presto"]) for risk in RISKS}
     boundary = cuts[-1]
     beyond = bits > boundary + 1
     event = bits > boundary

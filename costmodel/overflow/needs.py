@@ -24,8 +24,10 @@ from .extremes import Extremes, extremes
 
 __all__ = ["ActStats", "Needs", "bits_needed", "measure"]
 
-CHUNK: Final = 8
+CHUNK: Final = 32
 """Images executed at once at most: the executor keeps their tensors."""
+CHUNK_NUMBERS: Final = 1 << 18
+"""Input numbers executed at once, roughly."""
 
 
 def bits_needed(low: Array, high: Array) -> NDArray[np.int64]:
@@ -143,8 +145,8 @@ def measure(
 ) -> tuple[Needs, ...]:
     """Run ``inputs`` (images, ...) and return what every layer with constant weights needed.
 
-    ``advance(n)`` is called when n more images are done.  Memory: the tensors of eight images and
-    one layer's unfolded input.
+    ``advance(n)`` is called when n more images are done.  Memory: the tensors of a few images
+    (`CHUNK`) and one layer's unfolded input.
 
     Raises `InputError` for no images, numbers that are not finite, or a shape the network does
     not take.
@@ -201,7 +203,8 @@ def _batches(
     first = _run(graph, array[:1], lanes, wanted)
     yield first
     advance(1)
-    size, start = (1 if fixed else CHUNK), 1
+    several = max(1, min(CHUNK, CHUNK_NUMBERS // max(array[0].size, 1)))
+    size, start = (1 if fixed else several), 1
     while start < len(array):
         piece = array[start : start + size]
         watch = _run(graph, piece, lanes, wanted) if size == 1 else None
