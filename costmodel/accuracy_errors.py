@@ -3,23 +3,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hwquant.mac import MacSpec
-
-from .intervals.folds import BOTH, groups
+from .intervals.folds import each_pair_out
 from .intervals.points import Points
 from .primitives import SpecArrays
-from .rivals import RIVALS, finn_datapath
+from .rivals import RIVALS, finn
 
 __all__ = ["OURS", "Errors", "by_style", "estimates_of_rivals", "relative_errors"]
 
 Array = NDArray[np.float64]
-Indices = NDArray[np.intp]
 
 OURS = "formula"
 
@@ -48,24 +44,16 @@ def estimates_of_rivals(points: Points) -> dict[str, Array]:
     for style in sorted(set(points.styles)):
         own = np.flatnonzero([name == style for name in points.styles])
         specs = [points.specs[i] for i in own]
-        for test, train in _folds(specs):
+        for fold in each_pair_out(specs):
+            test, train = fold.test, fold.train
             asked = SpecArrays.from_specs([specs[i] for i in test])
-            found["FINN"][own[test]] = finn_datapath(asked, dsp=style.startswith("dsp"))
+            found["FINN"][own[test]] = finn(asked, dsp=style.startswith("dsp"))
             if len(train) < 2:
                 continue
             known = SpecArrays.from_specs([specs[i] for i in train])
             for name, rival in RIVALS.items():
                 found[name][own[test]] = rival(known, points.counts[own[train]], asked)
     return found
-
-
-def _folds(specs: Sequence[MacSpec]) -> Iterator[tuple[Indices, Indices]]:
-    """Yield rows to test and to learn from, for each pair of formats."""
-    names = np.array(groups(specs))
-    for name in sorted(set(names.tolist())):
-        held = set(name.split(BOTH))
-        free = [held.isdisjoint((str(spec.weight), str(spec.act))) for spec in specs]
-        yield np.flatnonzero(names == name), np.flatnonzero(free)
 
 
 def by_style(points: Points) -> dict[str, dict[str, Errors]]:

@@ -1,84 +1,71 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What our formulas are compared with: FINN's formula, a linear fit, the nearest kernel.
+"""Other ways to estimate the LUTs of a kernel, to compare our formulas with.
 
-The last two take the kernels they may learn from, with their counts, and estimate others; all are
-for one style at a time.
+FINN's formula is its estimate for an HLS matrix-vector unit with multipliers in LUTs
+(``matrixvectoractivation_hls.py``, constants from FINN-R, arXiv 1809.04570): written here from its
+definition.  The other two are what one fits without knowing the hardware; they take the kernels
+they may learn from, with their counts, and estimate others of the same style.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .primitives import SpecArrays
+from .measurements import Measurement
+from .primitives.specs import SpecArrays
 
-__all__ = ["RIVALS", "finn_datapath", "linear_fit", "nearest_kernel"]
+__all__ = ["RIVALS", "finn", "held_out_linear", "held_out_nearest", "linear_fit", "nearest_kernel"]
 
 Array = NDArray[np.float64]
 Rival = Callable[[SpecArrays, Array, SpecArrays], Array]
 
 
-def finn_datapath(kernels: SpecArrays, *, dsp: bool = False) -> Array:
-    """Return the LUTs of FINN's HLS matrix-vector unit of one PE, without its constant of 300.
+def finn(specs: SpecArrays, *, dsp: bool = False) -> Array:
+    """Return FINN's LUT estimate of one processing element of ``lanes`` inputs.
 
-    ``1.1 * (mul + tree + acc)`` with ``mul = S * (2 * ceil((W + A) / 6) - 1) * (W + A)`` (0 in DSP
-    slices), ``tree = (W + A) * (2 * S - 1)``, S lanes, W and A the bits of the operands (those of a
-    minifloat as of an integer), and the kernel's own accumulator width.  FINN's estimate of its RTL
-    unit is 0 LUTs.
+    Its constant of 300 for the unit around it is left out; formats count as integers of their
+    width, the accumulator as given; ``dsp`` takes the multipliers out.  Of its RTL unit FINN
+    estimates 0 LUTs.
     """
-    both = (kernels.weight.bits + kernels.act.bits).astype(np.float64)
-    lanes = kernels.lanes
-    multiplier = 0.0 if dsp else lanes * (2 * np.ceil(both / 6) - 1) * both
-    return np.asarray(1.1 * (multiplier + both * (2 * lanes - 1) + kernels.acc))
+    bits = specs.weight.bits + specs.act.bits
+    multiply = 0.0 if dsp else specs.lanes * (2 * np.ceil(bits / 6) - 1) * bits
+    tree = bits * (2 * specs.lanes - 1)
+    total: Array = 1.1 * (multiply + tree + specs.acc)
+    return total
 
 
-def _columns(kernels: SpecArrays) -> Array:
-    """Return what a linear model of one style is linear in, shape (kernels, 10)."""
-    weight, act, lanes = kernels.weight, kernels.act, kernels.lanes
-    return np.stack(
-        [
-            np.asarray(column, np.float64)
-            for column in (
-                lanes * weight.bits * act.bits,
-                lanes * (weight.bits + act.bits),
-                lanes * (weight.exp_bits + act.exp_bits),
-                lanes * (weight.shift_max + act.shift_max),
-                lanes * weight.sig_bits * act.sig_bits,
-                lanes,
-                kernels.acc,
-                kernels.acc * kernels.saturate,
-                np.log2(kernels.length),
-            )
-        ],
-        axis=1,
+def _features(specs: SpecArrays) -> Array:
+    weight, act, lanes = specs.weight, specs.act, specs.lanes
+    columns = (
+        np.ones(len(specs)),
+        lanes,
+        specs.acc,
+        lanes * (weight.bits + act.bits),
+        lanes * weight.bits * act.bits,
+        lanes * weight.sig_bits * act.sig_bits,
+        lanes * specs.product_bits,
+        specs.saturate * specs.acc,
     )
+    return np.stack([np.asarray(column, np.float64) for column in columns], 1)
 
 
 def linear_fit(known: SpecArrays, counts: Array, asked: SpecArrays) -> Array:
-    """Return a least-squares fit of the counts, linear in widths, their products and lanes.
-
-    A small ridge keeps it defined where a style has fewer kernels than columns.
-    """
-    x, y = _columns(known), _columns(asked)
-    center, scale = x.mean(axis=0), x.std(axis=0)
-    scale[scale == 0] = 1.0
-    z = (x - center) / scale
-    level = counts.mean()
-    inner = z.T @ z + 1e-2 * np.eye(z.shape[1])
-    weights = np.linalg.solve(inner, z.T @ (counts - level))
-    return np.asarray(np.maximum((y - center) / scale @ weights + level, 0.0))
+    """Return a fit of least relative squares, linear in widths, their products and lanes."""
+    weight = 1 / np.maximum(counts, 1.0)
+    scaled = _features(known) * weight[:, None]
+    fitted = np.linalg.lstsq(scaled, counts * weight, rcond=None)[0]
+    return np.asarray(_features(asked) @ fitted)
 
 
 def nearest_kernel(known: SpecArrays, counts: Array, asked: SpecArrays) -> Array:
-    """Return the count of the nearest known kernel, in logarithms of the same columns."""
-    x, y = np.log1p(_columns(known)), np.log1p(_columns(asked))
-    scale = x.std(axis=0)
-    scale[scale == 0] = 1.0
-    distance = np.square((y[:, None] - x[None]) / scale).sum(axis=2)
-    return counts[distance.argmin(axis=1)]
+    """Return the count of the nearest known kernel, in logarithms of the same features."""
+    x, y = np.log1p(_features(known)), np.log1p(_features(asked))
+    far = np.abs(y[:, None] - x[None]).sum(axis=2)
+    return np.asarray(counts[far.argmin(axis=1)])
 
 
 RIVALS: Final[Mapping[str, Rival]] = {
@@ -86,3 +73,29 @@ RIVALS: Final[Mapping[str, Rival]] = {
     "nearest kernel": nearest_kernel,
 }
 """Name -> estimator that learns."""
+
+
+def _held_out(rival: Rival, rows: Sequence[Measurement], count: str) -> Array:
+    """Return relative errors for each format, of the kernels with it from those without."""
+    specs = [row.spec for row in rows]
+    have = [{str(spec.weight), str(spec.act)} for spec in specs]
+    y = np.array([getattr(row.resources, count) for row in rows], np.float64)
+    found = []
+    for name in sorted(set().union(*have)):
+        out = np.array([name in formats for formats in have])
+        known = SpecArrays.from_specs(
+            spec for spec, held in zip(specs, out, strict=True) if not held
+        )
+        asked = SpecArrays.from_specs(spec for spec, held in zip(specs, out, strict=True) if held)
+        found.append(rival(known, y[~out], asked) / y[out] - 1)
+    return np.concatenate(found)
+
+
+def held_out_linear(rows: Sequence[Measurement], count: str) -> Array:
+    """Return relative errors of a linear fit on formats it has not seen."""
+    return _held_out(linear_fit, rows, count)
+
+
+def held_out_nearest(rows: Sequence[Measurement], count: str) -> Array:
+    """Return relative errors of the nearest measured kernel without the format, by features."""
+    return _held_out(nearest_kernel, rows, count)

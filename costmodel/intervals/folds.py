@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from hwquant.errors import InputError
 from hwquant.mac import MacSpec
 
-__all__ = ["BOTH", "Fold", "group_name", "groups", "leave_one_format_out", "some_formats_out"]
+__all__ = ["Fold", "each_pair_out", "group_name", "groups", "leave_one_format_out"]
+__all__ += ["some_formats_out"]
 
 Indices = NDArray[np.intp]
 
@@ -61,12 +62,11 @@ def _free(names: NDArray[np.str_], formats: set[str]) -> Indices:
     return np.flatnonzero(~np.isin(names, sorted(formats)).any(axis=0))
 
 
-def leave_one_format_out(specs: Sequence[MacSpec], pairs: int = 1) -> Iterator[Fold]:
+def each_pair_out(specs: Sequence[MacSpec], pairs: int = 1) -> Iterator[Fold]:
     """Yield folds until every row was tested once: a format alone, or up to ``pairs`` mixed pairs.
 
     The rows to learn from contain none of the formats of the rows to test, alone or in a mixed
-    pair.  More pairs in a fold make fewer folds and leave less to learn from.
-    Raises `InputError` where nothing would be left.
+    pair; there may be none.
     """
     names, sides = np.array(groups(specs)), _names(specs)
     mixed = sorted({name for name in names.tolist() if BOTH in name})
@@ -74,11 +74,20 @@ def leave_one_format_out(specs: Sequence[MacSpec], pairs: int = 1) -> Iterator[F
     together = [mixed[start : start + pairs] for start in range(0, len(mixed), pairs)]
     for held in [*([name] for name in alone), *together]:
         formats = {fmt for name in held for fmt in name.split(BOTH)}
-        train = _free(sides, formats)
-        label = ", ".join(held)
-        if not len(train):
-            raise InputError(f"holding out {label} leaves no rows; give kernels of other formats")
-        yield Fold(label, np.flatnonzero(np.isin(names, held)), train)
+        tested = np.flatnonzero(np.isin(names, held))
+        yield Fold(", ".join(held), tested, _free(sides, formats))
+
+
+def leave_one_format_out(specs: Sequence[MacSpec], pairs: int = 1) -> Iterator[Fold]:
+    """Yield the folds of `each_pair_out`, which must all have rows to learn from.
+
+    More pairs in a fold make fewer folds and leave less to learn from.
+    Raises `InputError` where nothing would be left.
+    """
+    for fold in each_pair_out(specs, pairs):
+        if not len(fold.train):
+            raise InputError(f"holding out {fold.name} leaves no rows; give kernels of others")
+        yield fold
 
 
 def some_formats_out(specs: Sequence[MacSpec], count: int, seed: int = 0) -> Iterator[Fold]:

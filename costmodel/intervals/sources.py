@@ -12,7 +12,7 @@ from costmodel.measurements import Measurement, measurements
 from costmodel.primitives import FORMULAS, SpecArrays
 from costmodel.primitives.inferred import INFERRED
 
-from .folds import leave_one_format_out
+from .folds import each_pair_out
 from .model import Array
 from .points import Points
 
@@ -22,7 +22,8 @@ __all__ = ["held_out_points"]
 def held_out_points(target: str, rows: Sequence[Measurement] | None = None) -> Points:
     """Return ``rows``, by default all measurements, of styles with a formula.
 
-    A fitted formula is fitted again for each pair of formats, to kernels with neither of the two;
+    A fitted formula is fitted again for each pair of formats, to kernels with neither of the two
+    (where there are none, its priors stand);
     what is counted from the RTL's parameters is the same with any data.
     """
     chosen: list[Measurement] = []
@@ -51,7 +52,7 @@ def _estimates(style: str, rows: Sequence[Measurement], target: str) -> Array:
     counts = np.array([getattr(row.resources, target) for row in rows], np.float64)
     terms = INFERRED[style].terms(kernels, target)
     result = np.zeros(len(rows))
-    for fold in leave_one_format_out(specs):
+    for fold in each_pair_out(specs):
         kept = np.zeros(len(rows), bool)
         kept[fold.train] = True
         result[fold.test] = terms.value(terms.fit(counts, kept))[fold.test]
