@@ -45,9 +45,9 @@ def _blocks() -> Design[Any]:
 
 
 def _matrix(weight: Format, seed: int) -> list[list[int]]:
-    """Return random weight codes, 6 outputs by 8 inputs."""
+    """Return random weight codes, 3 outputs by 4 inputs."""
     rng = np.random.default_rng(seed)
-    codes: list[list[int]] = rng.choice(list(weight.codes), (6, 8)).tolist()
+    codes: list[list[int]] = rng.choice(list(weight.codes), (3, 4)).tolist()
     return codes
 
 
