@@ -378,6 +378,11 @@ def test_the_reference_requantizers_meet_their_targets():
         table = reference_table(list(targets), bias_bits=bits)
         found = {row["format"]: row["lut_sites"] for row in table}
         assert all(found[name] <= target for name, target in targets.items()), (bits, found)
+    wide = {
+        row["format"]: row["lut_sites"] for row in reference_table(["int4", "int8"], bias_bits=24)
+    }
+    assert wide["int8"] <= targets["int8"]
+    assert wide["int4"] <= targets["int4"] + 1
     assert reference("e2m1").channels == 64
 
 
