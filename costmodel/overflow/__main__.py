@@ -128,7 +128,7 @@ def main(networks: tuple[str, ...], images: int, held_out: int, draws: int, mark
     for name, one in found.items():
         click.echo(_markdown(name, one) + "\n")
         facts = ("layers", "rate", "rate_beyond", "crossings", "bounds", "bounds_held")
-        click.echo(", ".join(f"{fact} {one[fact]:.4g}" for fact in facts) + "\n")
+        click.echo(", ".join(f"{fact} {one[fact]}" for fact in facts) + "\n")
 
 
 if __name__ == "__main__":

@@ -164,14 +164,15 @@ def _method(results: Sequence[LayerResult], name: str) -> dict[str, Any]:
 
 def summary(results: Sequence[LayerResult]) -> dict[str, Any]:
     """Return means over layers per method, widths against the oracle, and calibration curves."""
+    held = [covered for result in results for covered in result.covered]
     found: dict[str, Any] = {
         "layers": len(results),
         "rate": _mean(results, lambda r: r.rate),
         "rate_beyond": _mean(results, lambda r: r.rate_beyond),
         "crossings": _mean(results, lambda r: r.crossings),
         "confidence": CONFIDENCE,
-        "bounds": sum(len(r.covered) for r in results),
-        "bounds_held": float(np.mean([c for r in results for c in r.covered] or [np.nan])),
+        "bounds": len(held),
+        "bounds_held": float(np.mean(held)) if held else None,
         "widths": {},
     }
     found["methods"] = {name: _method(results, name) for name in METHODS}
