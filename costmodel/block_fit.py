@@ -38,7 +38,7 @@ def estimates(points: Sequence[Point]) -> Counts:
 def _least(matrix: NDArray[Any], target: NDArray[Any]) -> NDArray[Any]:
     """Return the least-squares solution without negative entries, by coordinate descent."""
     found = np.zeros(matrix.shape[1])
-    for _ in range(2000):
+    for _ in range(400):
         for column in range(len(found)):
             own = matrix[:, column]
             size = own @ own

@@ -30,11 +30,11 @@ SHIFT_REGISTER: Final = 3  # stages from which on synthesis takes a shift regist
 SPLIT_SITES: Final = 0.5  # sites for a LUT where about half of them find a partner
 
 FITTED: Final[dict[str, tuple[float, float]]] = {
-    "barrel": (0.55, 0.33),
-    "product": (1.3, 0.9),
-    "sticky": (0.25, 0.25),
-    "scale": (36.0, 30.0),
-    "clamp": (1.0, 0.5),
+    "barrel": (0.54, 0.4),
+    "product": (2.25, 1.43),
+    "sticky": (0.55, 0.07),
+    "scale": (0.0, 0.09),
+    "clamp": (1.15, 0.75),
 }
 """Part -> LUT cells and LUT sites for each bit of it."""
 

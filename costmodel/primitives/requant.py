@@ -8,6 +8,7 @@ bits; the few coefficients are those of `FITTED`, by least squares over ``data/b
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -33,16 +34,16 @@ SITE_INPUTS: Final = 5
 BLOCK_WORDS: Final = 64  # of a table in LUTs, see hq_thr_step
 
 FITTED: Final[dict[str, tuple[float, float]]] = {
-    "tie": (1.0, 1.0),
-    "split": (4.0, 2.0),
-    "clamp": (1.0, 0.6),
-    "norm": (1.0, 0.7),
-    "pack": (2.0, 1.5),
-    "shift": (0.9, 0.6),
-    "multiply": (1.4, 1.0),
-    "clip": (5.0, 3.0),
-    "against": (1.0, 1.0),
-    "count": (1.0, 0.7),
+    "split": (2.07, 0.0),
+    "clamp": (0.85, 0.74),
+    "norm": (0.03, 0.15),
+    "test": (6.09, 4.59),
+    "saturate": (1.06, 1.14),
+    "pack": (0.95, 0.44),
+    "shift": (0.82, 0.59),
+    "multiply": (1.73, 1.12),
+    "clip": (0.0, 0.0),
+    "against": (1.46, 1.35),
 }
 """What of a requantizer -> LUT cells and LUT sites for each unit of it."""
 
@@ -84,17 +85,18 @@ def hq_bias(
 ) -> Block:
     """The biased sum: a carry position for each kept bit and for each two dropped ones.
 
-    A position of two dropped bits has two LUTs of the same four inputs.  Of a single channel the
-    bias is a constant (``bias`` 0), which leaves the LUTs of the kept bits nothing to do.  A sum
-    that is split also compares the bits above with their sign.
+    A position of two dropped bits has two LUTs of the same four inputs.  ``bias`` is 0 for a
+    constant, 1 for a table of one sign, 2 for one of both: a sum that is split has a register for
+    the sign, and compares the bits above with the accumulator's.
     """
     acc, total, low = np.asarray(acc_bits), np.asarray(sum_bits), np.asarray(drop)
     some, apart = np.asarray(bias) != 0, np.asarray(split) != 0
     pairs, kept = (low + 1) // 2, total - low
     chain = block(sites=pairs + kept, raw=pairs * (1 + some) + kept, ff=kept + 1)
-    tie = _fitted("tie", np.where(some, np.ceil(pairs / 5), np.ceil(low / 5)))
+    tests = np.ceil(np.where(some, pairs, low) / SITE_INPUTS)
+    tie = block(raw=tests, sites=tests)
     above = _equal(acc - total)
-    compare = block(raw=above, sites=above, ff=4) + _fitted("split", 1)
+    compare = block(raw=above, sites=above, ff=3 + (np.asarray(bias) > 1)) + _fitted("split", 1)
     return chain + tie + compare * apart
 
 
@@ -106,29 +108,27 @@ def hq_clamp(in_bits: ArrayLike, bits: ArrayLike, signed: ArrayLike) -> Block:
     return _fitted("clamp", code - sign + 1 + test)
 
 
-def _norm_work(keep: Array, steps: Array, real: Array) -> Array:
-    """Return the bits that all steps of ``hq_norm`` choose, those above ``real`` left out."""
-    work = np.zeros(np.broadcast(keep, steps, real).shape)
+def hq_norm(keep: ArrayLike, steps: ArrayLike, real: ArrayLike) -> Block:
+    """Normalising: a multiplexer for each bit that a step keeps, tests of those it may drop.
+
+    ``real`` is how many bits of the window are not copies of the sign: a step above them is none.
+    """
+    kept, count, bits = np.asarray(keep), np.asarray(steps), np.asarray(real)
+    found = block()
     for step in range(8, 0, -1):
         half = 1 << step - 1
-        there = (steps >= step) & (real > keep + half - 1)
-        size = np.minimum(keep + half - 1, real)
-        work = work + np.where(there, size + half / 2, 0)
-    return work
-
-
-def hq_norm(keep: ArrayLike, steps: ArrayLike, real: ArrayLike) -> Block:
-    """Normalising: a multiplexer for each bit that a step keeps, a test of those it may drop.
-
-    ``real`` is how many bits of the window are not copies of the sign.
-    """
-    return _fitted("norm", _norm_work(np.asarray(keep), np.asarray(steps), np.asarray(real)))
+        above = bits - (kept + half - 1)
+        there = (count >= step) & (above > 0)
+        chosen = np.minimum(kept + half - 1, bits)
+        tested = (np.minimum(above, half) + half) / SITE_INPUTS
+        found = found + (_fitted("norm", chosen) + _fitted("test", tested)) * there
+    return found
 
 
 def hq_pack(exp_bits: ArrayLike, man_bits: ArrayLike, saturate: ArrayLike) -> Block:
-    """Rounding and packing of a minifloat: about two LUTs for each bit of the magnitude."""
+    """Rounding and packing of a minifloat, bit by bit, and a choice of each where it saturates."""
     bits = np.asarray(exp_bits) + np.asarray(man_bits)
-    return _fitted("pack", bits + 1 + np.asarray(saturate))
+    return _fitted("pack", bits + 1) + _fitted("saturate", bits * np.asarray(saturate))
 
 
 def hq_shift(width: ArrayLike, amount_bits: ArrayLike) -> Block:
@@ -189,7 +189,7 @@ def hq_round(a: Arrays) -> Block:
         own > 0
     )
     rounded = (
-        hq_bias(acc, a["SumBits"], drop, split, some)
+        hq_bias(acc, a["SumBits"], drop, split, some * (1 + a["MinusSigns"]))
         + shift
         + _output(a, kept, split)
         + block(ff=a["Bits"])
@@ -244,11 +244,12 @@ def hq_thr(a: Arrays) -> Block:
         search = search + (compare + block(ff=passed)) * (step < steps)
     several = channels > 1
     short = a["Compared"] * np.maximum(acc, thr) / SITE_INPUTS
+    places = np.ceil(count / SITE_INPUTS) + steps - 1
     parallel = (
         block(ff=acc + count)
         + compare * (a["Compared"] * several)
         + _fitted("against", short * ~several)
-        + _fitted("count", np.ceil(count / SITE_INPUTS) + steps - 1)
+        + block(raw=places, sites=places)
     )
     return found + search * a["Search"] + parallel * (1 - a["Search"])
 
@@ -265,17 +266,19 @@ TABLES: Final = {"Minus": "BiasBits", "Mult": "MultBits", "ChannelShift": "Shift
 """Tables of constants by channel, and the parameter that holds their width."""
 
 
-def _columns(words: Sequence[int], width: int) -> dict[str, float]:
+def _columns(words: Sequence[int], width: int, beside: int = 0) -> dict[str, float]:
     """Return what a table of words is made of, and how many registers behind it are kept.
 
-    Registers of equal columns are one, those of constant columns none.
+    Registers of equal columns are one, those of constant columns none.  A column that is an
+    address bit has none either where that bit, one of the ``beside`` lowest, has a register beside.
     """
     inputs = max((len(words) - 1).bit_length(), 0)
     if not inputs or not width:
         return dict.fromkeys((*PARTS, "Kept"), 0.0)
     full = [*words, *[0] * ((1 << inputs) - len(words))]
     columns = {tuple(word >> bit & 1 for word in full) for bit in range(width)}
-    kept = sum(0 < sum(column) < len(column) for column in columns)
+    wires = {tuple(at >> bit & 1 for at in range(len(full))) for bit in range(beside)}
+    kept = sum(0 < sum(column) < len(column) for column in columns - wires)
     parts = functions(full, width, inputs)
     return dict(zip((*PARTS, "Kept"), (*parts, float(kept)), strict=True))
 
@@ -300,7 +303,9 @@ def _threshold_columns(values: Mapping[str, Any], spec: Thresholds) -> dict[str,
         first = spec.channels * ((1 << step) - 1)
         if depth > BLOCK_WORDS:
             break
-        for name, value in _columns(words[first : first + depth], width).items():
+        address = max((depth - 1).bit_length(), 0)
+        beside = address if step < steps - 1 else step
+        for name, value in _columns(words[first : first + depth], width, beside).items():
             total[name] += value
     return total
 
@@ -315,6 +320,7 @@ def _table(a: Arrays, name: str) -> Block:
 CODES: Final = ("CodeSites", "CodeRaw", "CodeOne", "CodeTwo", "CodeThree", "CodeFour")
 
 
+@lru_cache(maxsize=1024)
 def _row(spec: Requantizer, style: str) -> dict[str, float]:
     values = requant_parameters(spec, style)
     row: dict[str, float] = {
@@ -325,6 +331,10 @@ def _row(spec: Requantizer, style: str) -> dict[str, float]:
         width = int(str(values.get(bits, 0)))
         found = _columns(_words(values.get(name), width, spec.channels), width)
         row |= {f"{name}{part}": value for part, value in found.items()}
+    minus = _words(values.get("Minus"), int(row["BiasBits"]), spec.channels)
+    row["MinusSigns"] = (
+        len({word >> int(row["BiasBits"]) - 1 for word in minus}) - 1 if minus else 0
+    )
     codes: tuple[float, ...] = (0.0,) * 6
     found = dict.fromkeys((*PARTS, "Kept"), 0.0)
     row |= {"Compared": 0, "ThrLive": 1}
