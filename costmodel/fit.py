@@ -22,11 +22,11 @@ from hwquant.formats import Codebook
 
 from .measurements import Measurement, measurements
 from .primitives import FORMULAS
-from .primitives.counts import NAMES
+from .primitives.counts import NAMES, Counts
 from .primitives.inferred import FITTED, INFERRED, fit, predict, prices_books
 from .primitives.specs import SpecArrays
 
-__all__ = ["Errors", "Held", "errors", "held_out", "rows_of"]
+__all__ = ["Errors", "Held", "errors", "held_mixed", "held_out", "rows_of", "unseen"]
 
 PATH: Final = Path(__file__).parent / "data" / "coefficients.json"
 
@@ -103,15 +103,45 @@ def held_out(style: str, rows: Sequence[Measurement] | None = None) -> list[Held
         if style in INFERRED:
             if out.all():
                 continue
-            given = predict(style, specs, fit(style, specs, _measured(chosen), ~out)).rounded()
+            given = predict(style, specs, fit(style, specs, _measured(chosen), ~out))
         else:
-            given = FORMULAS[style](specs).rounded()
-        columns = given.to_columns()
-        found += [
-            Held(chosen[i], name, {count: float(columns[count][i]) for count in NAMES})
-            for i in np.flatnonzero(out)
-        ]
+            given = FORMULAS[style](specs)
+        found += _all_held(chosen, np.flatnonzero(out), name, given)
     return found
+
+
+def held_mixed(style: str, rows: Sequence[Measurement] | None = None) -> list[Held]:
+    """Predict every kernel of two different formats by formulas that saw only equal ones."""
+    chosen = rows_of(style, rows)
+    mixed: NDArray[np.bool_] = np.array([len(_formats(row)) > 1 for row in chosen], bool)
+    if not mixed.any() or mixed.all():
+        return []
+    specs = SpecArrays.from_specs(row.spec for row in chosen)
+    if style in INFERRED:
+        counts = predict(style, specs, fit(style, specs, _measured(chosen), ~mixed))
+    else:
+        counts = FORMULAS[style](specs)
+    return _all_held(chosen, np.flatnonzero(mixed), "mixed pairs", counts)
+
+
+def unseen(style: str, rows: Sequence[Measurement] | None = None) -> list[Held]:
+    """Predict every kernel of a style from the priors alone, as if the style were not measured."""
+    chosen = rows_of(style, rows)
+    if not chosen:
+        return []
+    specs = SpecArrays.from_specs(row.spec for row in chosen)
+    blank: dict[str, dict[str, float]] = {count: {} for count in FITTED}
+    counts = predict(style, specs, blank) if style in INFERRED else FORMULAS[style](specs)
+    return _all_held(chosen, np.arange(len(chosen)), "the style", counts)
+
+
+def _all_held(
+    rows: Sequence[Measurement], which: NDArray[np.int64], name: str, counts: Counts
+) -> list[Held]:
+    columns = counts.rounded().to_columns()
+    return [
+        Held(rows[i], name, {count: float(columns[count][i]) for count in NAMES}) for i in which
+    ]
 
 
 def fitted(rows: Sequence[Measurement] | None = None) -> dict[str, Any]:
