@@ -117,8 +117,9 @@ def test_library_kernels_are_proved(spec, private_cache):
     assert list((private_cache / "prove").iterdir())
 
 
+@pytest.mark.usefixtures("private_cache")
 @pytest.mark.parametrize("pair", [("cb2f1_-3_0_1_4", "int3"), ("int2", "cb2f1_-3_0_1_4")])
-def test_tiny_formats_with_a_value_for_every_code_are_proved(pair, private_cache):
+def test_tiny_formats_with_a_value_for_every_code_are_proved(pair):
     (proof,) = prove(MacSpec(*pair), jobs=1).proofs
     assert proof.status == "proved", proof.describe()
 
