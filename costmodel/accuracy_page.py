@@ -20,6 +20,7 @@ from hwquant import atomic
 from hwquant.errors import InputError
 
 from .accuracy_errors import OURS, Errors, by_style
+from .accuracy_exact import exactness
 from .intervals.compare import table
 from .intervals.points import Points
 from .intervals.shipped import FILE, TARGETS
@@ -110,7 +111,8 @@ def fill(text: str, parts: Mapping[str, str]) -> str:
 def parts() -> dict[str, str]:
     """Return every part of the page that is written, by the name in its mark."""
     found = {f"errors of {t}": error_table(held_out_points(t)) for t in TARGETS}
-    return found | {"intervals": interval_tables(), "ecp5": ecp5_table(committed())}
+    found |= {"exact counts": exactness(), "intervals": interval_tables()}
+    return found | {"ecp5": ecp5_table(committed())}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -179,20 +179,39 @@ def test_linear_quantiles_lose_nothing_to_the_linear_programme(points):
         assert mine[level] <= best * 1.02 + 1e-9
 
 
-def test_boosted_trees_as_arrays_predict_what_the_library_does(points):
-    from sklearn.ensemble import HistGradientBoostingRegressor
+def test_boosted_trees_lose_nothing_to_the_library(points):
+    from sklearn.ensemble import GradientBoostingRegressor
 
-    model = BoostedQuantiles(trees=10, rate=0.1)
-    model.fit(points.x, points.y)
-    mine = model.predict(points.x)
-    for level in (0, 4):
-        oracle = HistGradientBoostingRegressor(
-            loss="quantile", quantile=TAUS[level], max_iter=10, max_depth=2, learning_rate=0.1,
-            min_samples_leaf=10, early_stopping=False, random_state=0,
+    half = np.random.default_rng(10).permutation(len(points))
+    seen, new = half[:140], half[140:]
+    model = BoostedQuantiles()
+    model.fit(points.x[seen], points.y[seen])
+    mine = pinball(points.y[new], model.predict(points.x[new]))
+    for level in (1, 4, 7):
+        oracle = GradientBoostingRegressor(
+            loss="quantile", alpha=TAUS[level], n_estimators=40, max_depth=2, learning_rate=0.15,
+            min_samples_leaf=10, random_state=0,
         )  # fmt: skip
-        oracle.fit(points.x, points.y)
-        np.testing.assert_allclose(mine[:, level], oracle.predict(points.x), atol=1e-12)
-    assert np.array_equal(BoostedQuantiles.from_json(model.to_json()).predict(points.x), mine)
+        oracle.fit(points.x[seen], points.y[seen])
+        theirs = pinball(points.y[new], oracle.predict(points.x[new])[:, None], [TAUS[level]])[0]
+        assert mine[level] <= theirs * 1.15
+    flat = np.quantile(points.y[seen], TAUS)
+    unlearnt = pinball(points.y[seen], np.tile(flat, (len(seen), 1)))
+    assert (pinball(points.y[seen], model.predict(points.x[seen])) < unlearnt).all()
+
+
+def test_boosted_trees_find_a_step():
+    x = np.zeros((400, len(FEATURES)))
+    x[:, 3] = np.arange(400) % 7
+    x[:, 5] = np.arange(400) % 3
+    y = 10.0 * (x[:, 3] > 2) + 5.0 * (x[:, 5] > 1) * (x[:, 3] > 2)
+    noisy = y + np.random.default_rng(11).normal(0, 0.1, 400)
+    model = BoostedQuantiles(trees=60)
+    model.fit(x, noisy)
+    assert np.abs(model.predict(x)[:, len(TAUS) // 2] - y).max() < 0.2
+    constant = BoostedQuantiles(trees=3)
+    constant.fit(np.zeros_like(x), y)
+    np.testing.assert_allclose(constant.predict(x), np.tile(np.quantile(y, TAUS), (400, 1)))
 
 
 def test_aggregate_takes_each_model_where_it_is_good():

@@ -13,7 +13,7 @@ from .scores import TAUS
 
 __all__ = ["LinearQuantiles"]
 
-STEPS: Final = 60
+STEPS: Final = 40
 SMOOTH: Final = 1e-3
 
 
@@ -44,17 +44,16 @@ class LinearQuantiles:
         target = y / unit
         penalty = self.ridge * np.eye(z.shape[1]) * len(y)
         penalty[0, 0] = 0.0
-        columns = []
-        for tau in TAUS:
-            weights = np.zeros(z.shape[1])
-            weights[0] = np.quantile(target, tau)
-            for _ in range(STEPS):
-                pull = 1.0 / (SMOOTH + np.abs(target - z @ weights))
-                left = z.T @ (z * pull[:, None]) + penalty
-                right = z.T @ (pull * target) + (2 * tau - 1) * z.sum(axis=0)
-                weights = np.linalg.solve(left, right)
-            columns.append(weights * unit)
-        self._weights = np.stack(columns, axis=1)
+        tau = np.array(TAUS)
+        weights = np.zeros((len(tau), z.shape[1]))
+        weights[:, 0] = np.quantile(target, TAUS)
+        pushed = (2 * tau - 1)[:, None] * z.sum(axis=0)
+        for _ in range(STEPS):
+            pull = 1.0 / (SMOOTH + np.abs(target - weights @ z.T))  # (levels, rows)
+            left = (z.T * pull[:, None, :]) @ z + penalty
+            right = (pull * target) @ z + pushed
+            weights = np.linalg.solve(left, right[..., None])[..., 0]
+        self._weights = np.ascontiguousarray(weights.T * unit)
 
     def predict(self, x: Array) -> Array:
         """Return quantiles, shape (rows, levels)."""
