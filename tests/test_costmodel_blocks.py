@@ -117,7 +117,7 @@ def _constants(points: Sequence[Point]) -> Counts:
 
 UNITS = {
     "round": (block_fit.estimates, 0.05, 0.15),
-    "mulshift": (block_fit.estimates, 0.10, 0.15),
+    "mulshift": (block_fit.estimates, 0.05, 0.15),
     "thresholds": (block_fit.estimates, 0.05, 0.15),
     "block": (block_fit.estimates, 0.05, 0.15),
     "tile": (_tiles, 0.02, 0.05),

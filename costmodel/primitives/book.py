@@ -27,7 +27,7 @@ __all__ = ["functions", "hq_book_decode", "hq_decode_mac", "hq_digit_mac", "hq_d
 __all__ += ["hq_rom_mac"]
 
 LUT_INPUTS: Final = 6
-WIDE: Final = {7: (1.18, 1.12), 8: (1.5, 1.27)}  # address bits -> LUT cells, sites
+WIDE: Final = {7: (1.18, 1.12), 8: (1.52, 1.31)}  # address bits -> LUT cells, sites
 LEAST: Final = 3  # bits of an operand of Booth rows
 
 

@@ -34,16 +34,15 @@ SITE_INPUTS: Final = 5
 BLOCK_WORDS: Final = 64  # of a table in LUTs, see hq_thr_step
 
 FITTED: Final[dict[str, tuple[float, float]]] = {
-    "split": (2.07, 0.0),
-    "clamp": (0.85, 0.74),
+    "split": (2.17, 0.0),
+    "clamp": (0.84, 0.74),
     "norm": (0.03, 0.15),
-    "test": (6.09, 4.59),
-    "saturate": (1.06, 1.14),
-    "pack": (0.95, 0.44),
+    "test": (6.11, 4.6),
+    "saturate": (1.08, 1.19),
+    "pack": (0.9, 0.4),
     "shift": (0.82, 0.59),
-    "multiply": (1.73, 1.12),
-    "clip": (0.0, 0.0),
-    "against": (1.46, 1.35),
+    "multiply": (2.38, 1.55),
+    "clip": (3.4, 4.0),
 }
 """What of a requantizer -> LUT cells and LUT sites for each unit of it."""
 
@@ -198,14 +197,18 @@ def hq_round(a: Arrays) -> Block:
 
 
 def hq_mulshift(a: Arrays) -> Block:
-    """A requantizer with a multiplier in front of `hq_round`, in LUTs."""
+    """A requantizer with a multiplier in front of `hq_round`, in LUTs.
+
+    A row of full adders for each bit of the multiplier but the two highest: the sign, which is 0 in
+    a table of positive multipliers, and the first row.
+    """
     acc, mult = a["AccBits"] - a["MultBits"], a["MultBits"]
     chan = np.maximum(_log2(a["Channels"]), 0)
     product = acc + mult
     # The lowest bit above a split sum waits in three registers: a shift register.
     waits = (a["Split"] != 0) & (a["Clip"] == 0)
     registers = block(ff=2 + acc + 2 * chan + product - 3 * waits, lutram=waits)
-    return registers + _table(a, "Mult") + _fitted("multiply", acc * mult)
+    return registers + _table(a, "Mult") + _fitted("multiply", acc * (mult - 2))
 
 
 def hq_compare(acc_bits: ArrayLike, threshold_bits: ArrayLike) -> Block:
@@ -222,6 +225,12 @@ def hq_compare(acc_bits: ArrayLike, threshold_bits: ArrayLike) -> Block:
     return block(
         sites=2 * positions + 1 - (rest > 0) - (acc - thr > 1), raw=2 * positions - (rest == 1)
     )
+
+
+def hq_compare_constant(bits: ArrayLike) -> Block:
+    """A comparator with a constant: a straight line through two kernels, of 16 and of 24 bits."""
+    size = np.asarray(bits)
+    return block(raw=np.maximum(0.575 * size - 4.55, 1), sites=np.maximum(0.13 * size + 2.25, 1))
 
 
 def hq_thr(a: Arrays) -> Block:
@@ -243,12 +252,11 @@ def hq_thr(a: Arrays) -> Block:
         passed = acc + step + chan * (step < steps - 1)
         search = search + (compare + block(ff=passed)) * (step < steps)
     several = channels > 1
-    short = a["Compared"] * np.maximum(acc, thr) / SITE_INPUTS
     places = np.ceil(count / SITE_INPUTS) + steps - 1
     parallel = (
         block(ff=acc + count)
         + compare * (a["Compared"] * several)
-        + _fitted("against", short * ~several)
+        + hq_compare_constant(np.maximum(acc, thr)) * (a["Compared"] * ~several)
         + block(raw=places, sites=places)
     )
     return found + search * a["Search"] + parallel * (1 - a["Search"])
