@@ -16,6 +16,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from hw.catalogue import measured_timing
+from hw.styles import STYLES
 from hwquant.errors import InputError
 from hwquant.mac import Overflow
 from hwquant.workload import Workload
@@ -80,7 +81,8 @@ class FoldedNetwork:
 
         ``None`` while no kernel has; ``clock_estimated_layers`` says how many have.
         """
-        known = [measured_timing(fold.spec, fold.cost.style) for fold in self.folds]
+        named = [fold for fold in self.folds if fold.cost.style in STYLES]
+        known = [measured_timing(fold.spec, fold.cost.style) for fold in named]
         clocks = [timing.clock_estimate_mhz for timing in known if timing is not None]
         return {
             "clock_estimate_mhz": min(clocks, default=None),

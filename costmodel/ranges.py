@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from hw.styles import STYLES
 from hwquant.mac import MacSpec
 
 from .intervals import Interval, exact, total
@@ -14,12 +15,18 @@ __all__ = ["kernel_range", "spread"]
 
 
 def kernel_range(spec: MacSpec, cost: KernelCost, level: float) -> Interval:
-    """Return the interval of a kernel's LUT sites; what was synthesized has no width."""
+    """Return the interval of a kernel's LUT sites; what was synthesized has no width.
+
+    Tiles have no predictor: theirs is the value alone, marked as not seen.
+    """
+    sites = cost.resources.lut_sites
     if cost.source in ("measured", "synthesis"):
-        return exact(cost.resources.lut_sites)
+        return exact(sites)
+    if cost.style not in STYLES:
+        return Interval(sites, sites, sites, seen=False)
     from .intervals import interval
 
-    return interval(spec, cost.style, cost.resources.lut_sites, level)
+    return interval(spec, cost.style, sites, level)
 
 
 def spread(kernels: Iterable[tuple[MacSpec, KernelCost, int]], level: float) -> Interval:

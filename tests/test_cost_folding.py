@@ -336,6 +336,23 @@ def test_every_fact_of_a_layer_moves_the_estimate(change):
     assert plain["with_conversion"] != moved["with_conversion"]
 
 
+def test_tiles_are_taken_where_luts_are_short_and_slices_are_not():
+    def tile(_):
+        return 3, KernelCost(Resources(4, 4, 0, 9, 1, 0), "tile", "made up", "made up")
+
+    limits = {"lut": 800, "bram18": 40, "dsp": 40}
+    both = replace(PRICES, tile=tile)
+    plain, tiled = (fold_network(NET, p, limits=limits, style="auto-dsp") for p in (PRICES, both))
+    assert tiled.fps > plain.fps
+    used = [fold for fold in tiled.folds if fold.cost.style == "tile"]
+    assert used
+    for fold in used:
+        assert fold.copies == math.ceil(fold.pe / 3)
+        assert fold.parts["kernels"] == Usage(4, 4, 0, 9, 1) * fold.copies
+    assert tiled.with_conversion.dsp == sum(fold.with_conversion.dsp for fold in tiled.folds)
+    assert tiled.to_json()["clock_estimated_layers"] == 0
+
+
 def test_ultra_ram_is_taken_where_it_can_be_loaded():
     wide = replace(NET.layers[2], length=4096, outputs=64, weights=4096 * 64, channels=64)
     versal, other = (
