@@ -63,7 +63,7 @@ def errors(found: Iterable[float]) -> Errors:
 
 
 def rows_of(style: str, rows: Sequence[Measurement] | None = None) -> list[Measurement]:
-    """Return the measurements of a style, those of codebooks left out if it has no formula for them."""
+    """Return the measurements of a style, without codebooks where it has no formula for them."""
     chosen = measurements() if rows is None else rows
     return [
         row

@@ -68,6 +68,7 @@ def test_every_command_is_listed():
     assert set(COMMANDS) == {
         *("format", "doctor", "quantize", "export", "rtl", "verify", "cost", "sweep", "pareto"),
         *("demo", "zoo", "mutate", "prove", "sensitivity", "experiment", "overflow", "place"),
+        "characterize",
     }
     listing = hwquant("--help").stdout
     assert all(f"  {name} " in listing for name in COMMANDS)

@@ -12,7 +12,7 @@ from hw.styles.plain import product_bits
 from hwquant import cache as store
 from hwquant.formats import Codebook, Format
 
-from .aig import FALSE, Graph
+from .aig import Graph, Word
 from .logic import term
 from .mapper import cover
 
@@ -45,33 +45,33 @@ def mapped(name: str, build: Callable[[], Graph]) -> tuple[int, int, int]:
 
 @lru_cache(maxsize=65536)
 def plain_product(weight: Format, act: Format) -> tuple[int, int, int, int]:
-    """Return the product of style plain: LUTs where an adder takes it, and where it stands alone.
+    """Return the products of style plain in front of their adder, its positions left out.
 
-    Sites and raw LUTs beyond the adder's own positions where the product enters at S (``S = other
-    ^ product``), then sites and raw LUTs where it is a LUT output (DI of an adder in the tree).
+    Sites and raw LUTs of one product that enters at S (``S = other ^ product``), then of two that
+    are added to each other (one at S and DI, one at S).
     """
     if isinstance(weight, Codebook) or isinstance(act, Codebook):
         return 0, 0, 0, 0
     width = product_bits(weight, act)
 
-    def added() -> Graph:
+    def product(graph: Graph) -> Word:
+        codes = graph.inputs(weight.bits), graph.inputs(act.bits)
+        sign, word = term(graph, weight, act, *codes, width)
+        return [graph.xor(sign, bit) for bit in word]
+
+    def one() -> Graph:
         graph = Graph()
-        sign, word = term(
-            graph, weight, act, graph.inputs(weight.bits), graph.inputs(act.bits), width
-        )
-        for bit in word:
+        for bit in product(graph):
             other = graph.input()
-            graph.position(graph.xor(other, graph.xor(sign, bit)), other)
+            graph.position(graph.xor(other, bit), other)
         return graph
 
-    def alone() -> Graph:
+    def two() -> Graph:
         graph = Graph()
-        sign, word = term(
-            graph, weight, act, graph.inputs(weight.bits), graph.inputs(act.bits), width
-        )
-        graph.outputs += [graph.xor(sign, bit) for bit in word if bit != FALSE]
+        for first, second in zip(product(graph), product(graph), strict=True):
+            graph.position(graph.xor(first, second), first)
         return graph
 
-    sites, raw, _ = mapped(f"plain added {weight} {act}", added)
-    alone_sites, alone_raw, _ = mapped(f"plain alone {weight} {act}", alone)
-    return sites - width, raw - width, alone_sites, alone_raw
+    sites, raw, _ = mapped(f"plain one {weight} {act}", one)
+    pair_sites, pair_raw, _ = mapped(f"plain two {weight} {act}", two)
+    return sites - width, raw - width, pair_sites - width, pair_raw - width

@@ -9,6 +9,7 @@ by `costmodel.mapping`; the coefficients say how much better or worse Yosys does
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Final
 
 import numpy as np
 
@@ -20,6 +21,8 @@ from .specs import SpecArrays
 
 __all__ = ["exact", "terms"]
 
+LEVELS: Final = 12
+
 
 def exact(specs: SpecArrays) -> Counts:
     """Return the flip-flops: operand codes, accumulator and output, two valid bits."""
@@ -28,13 +31,14 @@ def exact(specs: SpecArrays) -> Counts:
 
 
 @lru_cache(maxsize=8192)
-def _tree(lanes: int) -> tuple[int, int]:
-    """Return the adders of a tree (``hq_sum``), and their positions beyond the product's width."""
+def _tree(lanes: int) -> tuple[int, ...]:
+    """Return the adders of a tree (``hq_sum``) by how many bits they are wider than a product."""
     if lanes == 1:
-        return 0, 0
+        return (0,) * (LEVELS + 1)
     low = 1 << (lanes - 1).bit_length() - 1
-    (a, b), (c, d) = _tree(low), _tree(lanes - low)
-    return a + c + 1, b + d + (lanes - 1).bit_length()
+    found = [a + b for a, b in zip(_tree(low), _tree(lanes - low), strict=True)]
+    found[(lanes - 1).bit_length()] += 1
+    return tuple(found)
 
 
 def terms(specs: SpecArrays, count: str) -> Terms:
@@ -46,15 +50,19 @@ def terms(specs: SpecArrays, count: str) -> Terms:
     signed = weight.signed | act.signed
     twos = weight.twos + act.twos
     unique, place = np.unique(lanes, return_inverse=True)
-    adders, extra = np.array([_tree(int(n)) for n in unique])[place].T
+    levels = np.array([_tree(int(n)) for n in unique])[place].T
+    adders = levels.sum(axis=0)
     many = lanes > 1
-    tree = adders * width + extra
+    # A sum that wraps needs no bit above the accumulator's, in any adder.
+    top = np.where(specs.saturate == 1, 1 << 30, acc)
+    tree = sum(level * np.minimum(width + more, top) for more, level in enumerate(levels))
+    used = np.minimum(width, top) / width
     sum_bits = width + np.ceil(np.log2(lanes)).astype(np.int64)
     adder = np.where(specs.saturate == 1, np.maximum(acc, sum_bits) + 1, acc)
 
-    added_sites, added_raw, alone_sites, alone_raw = specs.per_pair(plain_product)
-    added, alone = (added_raw, alone_raw) if raw else (added_sites, alone_sites)
-    products = np.where(many, (lanes - lanes // 2) * added + lanes // 2 * alone, added)
+    one_sites, one_raw, two_sites, two_raw = specs.per_pair(plain_product)
+    one, two = (one_raw, two_raw) if raw else (one_sites, two_sites)
+    products = np.where(many, lanes // 2 * two + lanes % 2 * one, one) * used
 
     found = Terms(len(specs))
     if raw:
@@ -93,7 +101,6 @@ def terms(specs: SpecArrays, count: str) -> Terms:
     found.add("clamp", specs.saturate, 2, 1)
     found.add("clamp bits", specs.saturate * acc, 1 if raw else 0.5, 0.3)
     found.add("clamp of products", specs.saturate * products, 0, 3)
-    found.add("bits cut off", np.maximum(width - acc, 0) * (1 - specs.saturate) * ~many, -0.3, 2)
     return found
 
 
