@@ -70,9 +70,11 @@ module hq_round #(
   if (ShiftBits > 11) begin : gen_bad_shift_bits
     $error("hq_round: ShiftBits must be 0..11");
   end
-  if (Bits < 1 || Bits > 8) begin : gen_bad_bits
+  localparam bit BadBits = Bits < 1 || Bits > 8;
+  if (BadBits) begin : gen_bad_bits
     $error("hq_round: Bits must be 1..8");
   end
+  localparam bit Legal = !BadBits;
   if (ExpBits > 7) begin : gen_bad_exp_bits
     $error("hq_round: ExpBits must be 0..7");
   end
@@ -285,7 +287,7 @@ module hq_round #(
     end else begin : gen_integer
       hq_clamp #(
         .InBits(KeptBits),
-        .Bits(Bits),
+        .Bits(Legal ? Bits : 1),
         .Signed(Signed),
         .Narrow(Narrow)
       ) u_clamp (
