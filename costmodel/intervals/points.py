@@ -70,12 +70,11 @@ class Points:
 
     @property
     def digests(self) -> list[str]:
-        """A short hash of each kernel, its count and its estimate."""
+        """A short hash of each kernel and its count."""
+        rows = zip(self.specs, self.styles, self.counts, strict=True)
         return [
-            hashlib.sha256(f"{spec} {style} {count:.6g} {estimate:.6g}".encode()).hexdigest()[:8]
-            for spec, style, count, estimate in zip(
-                self.specs, self.styles, self.counts, self.estimates, strict=True
-            )
+            hashlib.sha256(f"{spec} {style} {count:g}".encode()).hexdigest()[:8]
+            for spec, style, count in rows
         ]
 
     def __len__(self) -> int:
