@@ -25,6 +25,7 @@ __all__ = [
 __all__ += ["recoded_first"]
 
 TABLE_INPUTS: Final = 6
+SITE_INPUTS: Final = 5
 DENSE: Final = 1 << 22  # sets of parameters that are looked up in a table
 TABLE_WIDTH: Final = 4  # of a first row made of tables
 
@@ -153,12 +154,18 @@ def hq_booth(
 
 
 def hq_sig_product(
-    a_bits: ArrayLike, b_bits: ArrayLike, a_signed: ArrayLike, b_signed: ArrayLike
+    a_bits: ArrayLike,
+    b_bits: ArrayLike,
+    a_signed: ArrayLike,
+    b_signed: ArrayLike,
+    hidden: ArrayLike = 1,
 ) -> Block:
     """A product of significands by the block that suits their widths; exact.
 
     Tables up to six bits, AND gates by one bit, one dual AND row by two unsigned bits, Booth rows
-    above.  ``hidden_bits`` is not known here: see the callers for AND gates of a hidden bit.
+    above.  Where the one bit is a hidden bit, ``hidden`` is the number of exponent bits it is made
+    of: synthesis makes it anew in every gate, and gates of four and more are too wide to share
+    sites.
     """
     a, b = np.asarray(a_bits), np.asarray(b_bits)
     sa, sb = np.asarray(a_signed) != 0, np.asarray(b_signed) != 0
@@ -171,7 +178,10 @@ def hq_sig_product(
     digit = a_digit | b_digit
 
     wide = np.maximum(a, b)
-    gates = block(sites=wide // 2, raw=wide, two=wide % 2)
+    alone = np.asarray(hidden) + 2 > SITE_INPUTS
+    gates = block(
+        sites=np.where(alone, wide, wide // 2), raw=wide, two=np.where(alone, 0, wide % 2)
+    )
     row = hq_booth_first(np.where(a_digit, b, a), np.where(a_digit, sb, sa), 1)
     return (
         each(_mul_table, np.where(small, a, 1), np.where(small, b, 1)) * small

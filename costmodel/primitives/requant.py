@@ -34,14 +34,14 @@ SITE_INPUTS: Final = 5
 BLOCK_WORDS: Final = 64  # of a table in LUTs, see hq_thr_step
 
 FITTED: Final[dict[str, tuple[float, float]]] = {
-    "split": (2.17, 0.0),
-    "clamp": (0.84, 0.74),
-    "norm": (0.03, 0.15),
-    "test": (6.11, 4.6),
-    "saturate": (1.08, 1.19),
-    "pack": (0.9, 0.4),
-    "shift": (0.82, 0.59),
-    "multiply": (2.38, 1.55),
+    "split": (2.96, 0.0),
+    "clamp": (0.9, 0.74),
+    "norm": (0.11, 0.15),
+    "test": (6.41, 4.6),
+    "saturate": (1.4, 1.19),
+    "pack": (0.4, 0.4),
+    "shift": (0.81, 0.59),
+    "multiply": (2.37, 1.55),
     "clip": (3.4, 4.0),
 }
 """What of a requantizer -> LUT cells and LUT sites for each unit of it."""
@@ -85,13 +85,15 @@ def hq_bias(
     """The biased sum: a carry position for each kept bit and for each two dropped ones.
 
     A position of two dropped bits has two LUTs of the same four inputs.  ``bias`` is 0 for a
-    constant, 1 for a table of one sign, 2 for one of both: a sum that is split has a register for
-    the sign, and compares the bits above with the accumulator's.
+    constant (then half the kept bits need an inverter and half nothing), 1 for a table of one
+    sign, 2 for one of both: a sum that is split has a register for the sign, and compares the bits
+    above with the accumulator's.
     """
     acc, total, low = np.asarray(acc_bits), np.asarray(sum_bits), np.asarray(drop)
     some, apart = np.asarray(bias) != 0, np.asarray(split) != 0
     pairs, kept = (low + 1) // 2, total - low
-    chain = block(sites=pairs + kept, raw=pairs * (1 + some) + kept, ff=kept + 1)
+    cells = np.where(some, 2 * pairs + kept, pairs + kept / 2)
+    chain = block(sites=pairs + kept, raw=cells, ff=kept + 1)
     tests = np.ceil(np.where(some, pairs, low) / SITE_INPUTS)
     tie = block(raw=tests, sites=tests)
     above = _equal(acc - total)

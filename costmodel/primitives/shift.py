@@ -52,6 +52,7 @@ def hq_shift_mac(specs: SpecArrays) -> Counts:
         np.where(swap, sigs[0], sigs[1]),
         np.where(swap, act.twos, weight.twos),
         np.where(swap, weight.twos, act.twos),
+        np.maximum(np.where(sigs[0] == 1, w, 1), np.where(sigs[1] == 1, a, 1)),
     )
     kernel = (
         block(ff=weight.bits + act.bits)

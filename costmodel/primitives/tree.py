@@ -81,6 +81,7 @@ def hq_tree_lane(specs: SpecArrays) -> Block:
         np.where(swap, sigs[0], sigs[1]),
         np.where(swap, act.twos, weight.twos),
         np.where(swap, weight.twos, act.twos),
+        np.maximum(np.where(sigs[0] == 1, w, 1), np.where(sigs[1] == 1, a, 1)),
     )
     bits = sigs[0] + sigs[1] - ((sigs[0] == 1) | (sigs[1] == 1))
     short = np.maximum(w, a) == 2
