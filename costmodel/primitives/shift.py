@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Formula of style ``shift``: exact up to five exponent bits."""
+"""Formula of style ``shift``: LUT cells exact or one off, LUT sites within 3 %."""
 
 from __future__ import annotations
 
@@ -37,8 +37,9 @@ def significand(operand: Operand) -> np.ndarray:
 def hq_shift_mac(specs: SpecArrays) -> Counts:
     """One lane of minifloats: product of significands, shifter, counting accumulator.
 
-    The last 2:1 stage of the shifter is in the accumulator's own LUTs.  Exact up to five exponent
-    bits an operand.
+    The last 2:1 stage of the shifter is in the accumulator's own LUTs.  Of 21 kernels the LUT
+    cells are exact but for one (71 for 70), sites 0.5 % off on average, 2.7 % at worst: LUTs of
+    different blocks that share inputs are not paired here.
     """
     weight, act = specs.weight, specs.act
     w, a = shifting(weight), shifting(act)
