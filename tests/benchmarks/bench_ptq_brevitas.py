@@ -228,6 +228,7 @@ METHODS = {
     "gpfq": (greedy, "gpfq", brevitas_gpfq),
     "qronos": (greedy, "qronos", brevitas_qronos),
     "bias": (greedy, "bias_correction", brevitas_bias),
+    "bias_layer": (greedy, "bias_correction:behind=layer", brevitas_bias),
     "rounding": (
         greedy,
         f"adaround:iterations={ITERATIONS},batch={BATCH},lr={RATE}",
@@ -241,6 +242,7 @@ METHODS = {
 def compare(name, model_name, arguments):
     """Return one row: both accuracies, their paired difference, both times."""
     from hwquant.zoo.resolve import resolve
+    from hwquant.zoo.tasks.outputs import kl_divergence
 
     trained = resolve(f"zoo:{model_name}", None)
     x = trained.data.x_calib[: arguments.images]
@@ -262,6 +264,8 @@ def compare(name, model_name, arguments):
         "standard_error": round(100 * error, 2),
         "logit_error": round(float((mine - want).square().mean() / want.var()), 4),
         "brevitas_logit_error": round(float((other - want).square().mean() / want.var()), 4),
+        "kl": round(kl_divergence(mine, want), 4),
+        "brevitas_kl": round(kl_divergence(other, want), 4),
         "wall_ratio": round(their_times[0] / our_times[0], 2),
         "cpu_ratio": round(their_times[1] / our_times[1], 2),
         "our_seconds": round(our_times[0], 2),
@@ -277,7 +281,7 @@ def main() -> None:
     parser.add_argument("--act", default="int8")
     parser.add_argument("--images", type=int, default=512)
     parser.add_argument("--test", type=int, default=10_000)
-    parser.add_argument("--only", default=",".join(METHODS))
+    parser.add_argument("--only", default=",".join(m for m in METHODS if m != "bias_layer"))
     arguments = parser.parse_args()
 
     import torch
