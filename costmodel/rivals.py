@@ -34,8 +34,7 @@ def finn(specs: SpecArrays, *, dsp: bool = False) -> Array:
     bits = specs.weight.bits + specs.act.bits
     multiply = 0.0 if dsp else specs.lanes * (2 * np.ceil(bits / 6) - 1) * bits
     tree = bits * (2 * specs.lanes - 1)
-    total: Array = 1.1 * (multiply + tree + specs.acc)
-    return total
+    return np.asarray(1.1 * (multiply + tree + specs.acc), np.float64)
 
 
 def _features(specs: SpecArrays) -> Array:

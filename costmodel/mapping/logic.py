@@ -138,6 +138,6 @@ def term(
     size = max(len(w_exp), len(a_exp))
     exponent: Word = []
     if offset:
-        pad = [(list(e) + [FALSE] * (size + 1))[: size + 1] for e in (w_exp, a_exp)]
-        exponent = graph.ripple(*pad) if offset == 2 else w_exp or a_exp
+        first, second = ((list(e) + [FALSE] * (size + 1))[: size + 1] for e in (w_exp, a_exp))
+        exponent = graph.ripple(first, second) if offset == 2 else w_exp or a_exp
     return graph.xor(w_sign, a_sign), align(graph, product, exponent, offset, any(signs), width)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hw.styles import dsp as style
+from hw.styles.plain import significand_bits
 from hw.styles.table import magnitudes
 from hwquant.formats import Format, Minifloat
 
@@ -20,6 +21,8 @@ from .specs import SpecArrays, register_formula
 __all__ = ["control_registers", "hq_dsp_mac", "hq_dsp_operand"]
 
 LUT_INPUTS: Final = 6
+MUX_INPUTS: Final = 7
+STAGED_PAIRS: Final = 4
 
 
 @lru_cache(maxsize=4096)
@@ -39,13 +42,19 @@ def _operand(fmt: Format) -> tuple[int, ...]:
         elif len(needed) > 1:
             luts.append(needed)
     sites, raw, *loose = matched(luts)
+    # Two stages of a shifter: the significand by two bits of the exponent, then each bit of the
+    # value; with two LUTs for zero and the least exponent.
+    staged = int(max(values)).bit_length() + significand_bits(fmt) + 3 + 2
+    if inputs > MUX_INPUTS and staged < raw + large:
+        return (staged - STAGED_PAIRS, staged, 0, 0, 0, 0)
     return (sites + large, raw + large, *loose)
 
 
 def hq_dsp_operand(specs: SpecArrays) -> Block:
     """Both decoders: a LUT for each bit of a value, exact to six magnitude bits.
 
-    A bit that needs seven is two LUTs and a multiplexer (MUXF7), one of eight is four.
+    A bit that needs seven is two LUTs and a multiplexer (MUXF7); with eight magnitude bits a
+    shifter of two stages is smaller.
     """
     whole = block()
     for index in range(2):

@@ -6,6 +6,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from costmodel.mapping.aig import Graph
 from costmodel.mapping.logic import multiply
@@ -21,7 +22,7 @@ from .specs import Operand, SpecArrays
 __all__ = ["hq_dsp_mul"]
 
 
-def _bits(operand: Operand) -> np.ndarray:
+def _bits(operand: Operand) -> NDArray[np.int64]:
     """Return how many bits of a value are registered."""
     return operand.sig_bits + operand.shift_max
 

@@ -9,9 +9,10 @@ by `costmodel.mapping`; the coefficients say how much better or worse Yosys does
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from costmodel.mapping.pairs import plain_product
 
@@ -22,6 +23,8 @@ from .specs import SpecArrays
 __all__ = ["exact", "terms"]
 
 LEVELS: Final = 12
+
+Array = NDArray[Any]
 
 
 def exact(specs: SpecArrays) -> Counts:
@@ -41,14 +44,10 @@ def _tree(lanes: int) -> tuple[int, ...]:
     return tuple(found)
 
 
-def terms(specs: SpecArrays, count: str) -> Terms:
-    """Return the terms of style plain."""
-    raw = count == "lut_raw"
-    weight, act, lanes, acc = specs.weight, specs.act, specs.lanes, specs.acc
+def _certain(specs: SpecArrays, raw: bool) -> tuple[Array, Array, Array, Array]:
+    """Return what is certain, then mapped products, adders of the tree and their positions."""
+    lanes, acc = specs.lanes, specs.acc
     width = specs.product_bits
-    flips = weight.flips | act.flips
-    signed = weight.signed | act.signed
-    twos = weight.twos + act.twos
     unique, place = np.unique(lanes, return_inverse=True)
     levels = np.array([_tree(int(n)) for n in unique])[place].T
     adders = levels.sum(axis=0)
@@ -56,27 +55,39 @@ def terms(specs: SpecArrays, count: str) -> Terms:
     # A sum that wraps needs no bit above the accumulator's, in any adder.
     top = np.where(specs.saturate == 1, 1 << 30, acc)
     tree = sum(level * np.minimum(width + more, top) for more, level in enumerate(levels))
-    used = np.minimum(width, top) / width
     sum_bits = width + np.ceil(np.log2(lanes)).astype(np.int64)
     adder = np.where(specs.saturate == 1, np.maximum(acc, sum_bits) + 1, acc)
 
     one_sites, one_raw, two_sites, two_raw = specs.per_pair(plain_product)
     one, two = (one_raw, two_raw) if raw else (one_sites, two_sites)
-    products = np.where(many, lanes // 2 * two + lanes % 2 * one, one) * used
-
-    found = Terms(len(specs))
+    products = np.where(many, lanes // 2 * two + lanes % 2 * one, one)
     if raw:
         # Where no sign is extended the upper sums are the accumulator's own bits, without a LUT.
-        found.fixed(tree + np.where((signed == 1) | many, adder, np.minimum(adder, width)))
+        signed = (specs.weight.signed | specs.act.signed) == 1
+        fixed = tree + np.where(signed | many, adder, np.minimum(adder, width))
     else:
-        found.fixed(tree + adder + flips * (1 + adders))
+        fixed = tree + adder + (specs.weight.flips | specs.act.flips) * (1 + adders)
+    return fixed, products * np.minimum(width, top) / width, adders, np.asarray(tree)
+
+
+def terms(specs: SpecArrays, count: str) -> Terms:
+    """Return the terms of style plain."""
+    raw = count == "lut_raw"
+    weight, act, lanes, acc = specs.weight, specs.act, specs.lanes, specs.acc
+    width = specs.product_bits
+    flips = weight.flips | act.flips
+    twos = weight.twos + act.twos
+    many = lanes > 1
     small = np.minimum(weight.sig_bits, act.sig_bits)
     large = np.maximum(weight.sig_bits, act.sig_bits)
     shifts = (weight.shift_max + act.shift_max) > 0
     fields = [operand.exp_bits * (operand.exp_bits > 1) for operand in (weight, act)]
     most, least = np.maximum(*fields), np.minimum(*fields)
     ones = (small == 1) & (large == 1)
+    fixed, products, adders, tree = _certain(specs, raw)
 
+    found = Terms(len(specs))
+    found.fixed(fixed)
     found.add("control", 1, 3 if raw else 2, 1.0)
     found.add("product", products, 1.18 if raw else 1.0, 0.1)
     found.add("product shifted", products * shifts, 0, 2)

@@ -8,11 +8,14 @@ for each style, on terms that say where.
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from costmodel.mapping.pairs import plain_product
 from hw.styles import booth, decode, digit, dsp_acc, rom, shift, table, tree
 
-from . import plain
 from .counts import Counts, counts
 from .inferred import Terms, register_inferred
 from .specs import FORMULAS, SpecArrays
@@ -31,9 +34,9 @@ def _twin(style: str, specs: SpecArrays) -> Counts:
     return FORMULAS[style](specs)
 
 
-def _product(specs: SpecArrays, count: str) -> np.ndarray:
+def _product(specs: SpecArrays, count: str) -> NDArray[Any]:
     """Return the mapped logic of style plain's product, 0 for codebooks."""
-    sites, raw, _, _ = specs.per_pair(plain.plain_product)
+    sites, raw, _, _ = specs.per_pair(plain_product)
     return raw if count == "lut_raw" else sites
 
 
