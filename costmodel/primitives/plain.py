@@ -96,6 +96,8 @@ def terms(specs: SpecArrays, count: str) -> Terms:
     found.add("product of single bits", products * ones, 0, 2)
     found.add("product by a single bit", products * ((small == 1) & ~ones), 0, 2)
     found.add("product by two bits", products * (small == 2), 0, 2)
+    found.add("product by four bits", products * (small == 4), 0, 2)
+    found.add("product shifted, two's complement", products * shifts * (twos > 0), 0, 2)
     found.add("product of lanes", products * many, 0, 1)
     found.add("product shifted far", products * shifts * (most > 3), 0, 3)
     found.add("product shifted by a field of two", products * ((most == 2) & (least == 0)), 0, 3)
