@@ -171,8 +171,11 @@ class NetworkCost:
         """Return totals, the kernel table and the layer table."""
         memory = self.memory
         sources = sorted({use.cost.source for use in self.kernels})
+        counts = self.resources.to_json()
+        if "formula" in sources:
+            del counts["carry"]  # formulas do not count carry chains
         return {
-            **self.resources.to_json(),
+            **counts,
             "weight_bits": sum(use.layer.weight_bits for use in self.layers),
             "memory_luts": memory.luts,
             "memory_bram18": memory.bram18,

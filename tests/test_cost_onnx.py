@@ -12,7 +12,7 @@ import pytest
 
 from hw.manifest import Bundle
 
-FACTS = ("lut_sites", "lut_raw", "lutram", "ff", "dsp", "carry", "style", "source", "flow")
+FACTS = ("lut_sites", "lut_raw", "lutram", "ff", "dsp", "style", "source", "flow")
 
 
 @pytest.fixture(scope="module")
