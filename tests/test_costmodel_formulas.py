@@ -64,7 +64,7 @@ REGISTERS_OFF = {"bucket": 1, "bucket_fast": 1}
 MONOTONE = ("plain", "booth", "shift", "tree", "dsp", "dsp_acc", "bucket", "table")
 
 
-@pytest.mark.parametrize("style", (*HELD_OUT, *PORTABLE))
+@pytest.mark.parametrize("style", [*HELD_OUT, *PORTABLE])
 def test_errors_on_formats_never_seen_stay_below_what_is_stated(style):
     held = held_out(style)
     assert len(held) >= (10 if style in HELD_OUT else 5)
@@ -98,11 +98,10 @@ def test_mixed_pairs_are_predicted_from_equal_ones():
     for style in HELD_OUT:
         held = held_mixed(style)
         if held:
-            mean, worst = HELD_OUT[style][0], HELD_OUT[style][1]
             sites = errors(item.error("lut_sites") for item in held)
             # Of equal formats alone, style plain learns little of two's complement by minifloat.
-            assert sites.mean <= (0.09 if style == "plain" else mean), style
-            assert sites.worst <= (0.50 if style == "plain" else worst), style
+            assert sites.mean <= (0.09 if style == "plain" else 0.06), style
+            assert sites.worst <= (0.50 if style == "plain" else 0.20), style
 
 
 def test_ours_is_closer_than_the_other_ways_on_the_same_kernels():
