@@ -77,6 +77,19 @@ function curve(title, pairs, xLabel) {
   return [chart, element("figcaption", { text: title })];
 }
 
+// Whether a rival dominates a place; rivals are a front in order of x, so of those not farther
+// the last is the best.
+function beaten(rivals, [x, y]) {
+  let low = 0, high = rivals.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (rivals[middle][0] <= x) low = middle + 1; else high = middle;
+  }
+  if (!low) return false;
+  const [rx, ry] = rivals[low - 1];
+  return ry < y || (ry === y && rx < x);
+}
+
 function start(data) {
   const columns = new Map(data.columns.map((column) => [column.name, column]));
   const rowCount = data.count, all = Array.from({ length: rowCount }, (_, i) => i);
@@ -138,7 +151,7 @@ function start(data) {
       const best = [
         Math.min(sign(X) * bound(X, row, "low"), sign(X) * bound(X, row, "high")),
         Math.min(sign(Y) * bound(Y, row, "low"), sign(Y) * bound(Y, row, "high"))];
-      const sure = rivals.some(([x, y]) => x <= best[0] && y <= best[1] && (x < best[0] || y < best[1]));
+      const sure = beaten(rivals, best);
       const [shape, colour] = data.families[get("family", row)] || ["o", "#777777"];
       const bars = state.intervals ? [axisX(Math.max(bound(X, row, "low"), 1e-9)), axisX(Math.max(bound(X, row, "high"), 1e-9)), bound(Y, row, "low"), bound(Y, row, "high")] : null;
       return { i: row, x: axisX(value(X, row)), y: value(Y, row), shape, colour, sure, on: onFront.has(row), bars };

@@ -177,7 +177,8 @@ class Scatter {
     c.rect(l, t, r - l, b - t);
     c.clip();
     this.steps(c, scene, colour("quiet"));
-    for (const point of scene.points) if (point.bars && (point.on || point.i === this.hovered)) this.bars(c, point);
+    const few = scene.front.length <= 200;
+    for (const point of scene.points) if (point.bars && ((point.on && few) || point.i === this.hovered)) this.bars(c, point);
     for (const point of scene.points) {
       const [x, y] = this.toPixels(point.x, point.y);
       c.globalAlpha = point.on ? 1 : point.sure ? .22 : .6;
@@ -226,8 +227,7 @@ class Scatter {
   }
 
   steps(c, scene, colour) {
-    const places = scene.front.map((i) => scene.points.find((p) => p.i === i)).filter(Boolean)
-      .map((p) => this.toPixels(p.x, p.y)).sort((a, b) => a[0] - b[0]);
+    const places = scene.points.filter((p) => p.on).map((p) => this.toPixels(p.x, p.y)).sort((a, b) => a[0] - b[0]);
     if (places.length < 2) return;
     c.strokeStyle = colour;
     c.lineWidth = 1.4;
