@@ -19,8 +19,10 @@ from hwquant import atomic
 
 __all__ = ["draw_front", "flow_of", "write_page"]
 
-QUIET: Final = ("flow", "style", "source", "folding", "lanes", "float_top1", "macs", "key")
-QUIET += ("family", "label", "test_items", "run")
+QUIET: Final = (
+    "flow", "style", "source", "folding", "lanes", "float_top1", "macs", "key", "family", "label",
+    "test_items", "run",
+)  # fmt: skip
 """What the page's table leaves out: the same for every point, or told elsewhere."""
 LEVEL: Final = 0.9
 
