@@ -243,11 +243,18 @@ def test_slang_stops_and_says_why(tmp_path):
 @pytest.mark.synth
 @pytest.mark.parametrize("block", BLOCKS[::4])
 def test_read_verilog_stops_and_says_why(block):
-    """Its front end ends at the first error: one block at a time, the first of its variants."""
-    values, said = variants(block)[0]
+    """Its front end ends at the first error: one block at a time, one of its variants.
+
+    A number just beyond its range, where there is one: a port of 2**32 bits fills Yosys' memory,
+    and a cast to 0 bits stops it, before it comes to the block's own check.
+    """
+    made = variants(block)
+    wild = {0, MINUS_ONE, -(10**6)}
+    near = [variant for variant in made if not wild & {*variant[0].values()}]
+    values, said = (near or made)[0]
     chosen = " ".join(f"-chparam {key} {value}" for key, value in values.items())
     files = needed([block])
-    with pytest.raises(ToolError, match=rf"{block}: .*\b{said}\b"):
+    with pytest.raises(ToolError, match=rf"{block}: .*(?<!\w){re.escape(said)}(?!\w)"):
         run(
             "read_verilog -lib +/xilinx/cells_sim.v +/xilinx/cells_xtra.v\n"
             f"read_verilog -sv {' '.join(name for name in files if name.startswith('hq_'))}\n"
