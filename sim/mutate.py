@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from hw.generate import kernel_text
 from hwquant.errors import HwquantError, InputError, ToolError
 from hwquant.mac import MacSpec
 from hwquant.progress import track
@@ -25,6 +24,7 @@ from .designs import design_of_spec
 from .engine import DEFAULT_STEPS
 from .kernels import Design, Kernel
 from .mutants import SELECT, SELECT_BITS, Mutant, Mutated, mutate_design
+from .mutate_known import known
 from .mutate_prove import Proof, prove
 from .runner import run_job
 from .vectors import KINDS
@@ -66,8 +66,19 @@ class Fate:
 
     @property
     def survived(self) -> bool:
-        """Whether the mutant was neither killed nor proved equivalent."""
-        return self.kill is None and not (self.proof is not None and self.proof.equivalent)
+        """Whether the mutant was neither killed nor proved equivalent, and is not on the list."""
+        return self.kill is None and not self.equivalent and self.reason is None
+
+    @property
+    def equivalent(self) -> bool:
+        """Whether a solver proved that it computes the same function."""
+        return self.proof is not None and self.proof.equivalent
+
+    @property
+    def reason(self) -> str | None:
+        """Why a mutant that a solver could not judge is equivalent (`sim.mutate_known`)."""
+        judged = self.kill is not None or self.equivalent
+        return None if judged else known(self.kernel, self.mutant)
 
     def describe(self) -> str:
         """Return the survivor in words, with the codes that tell it from the original."""
@@ -101,9 +112,10 @@ class MutationReport:
         """Return one record per kernel and block: mutants, killed, equivalent, survivors."""
         groups: dict[tuple[str, str], list[Fate]] = {}
         for fate in self.fates:
-            groups.setdefault((fate.kernel.label, fate.mutant.block), []).append(fate)
+            label = fate.kernel.label.removeprefix(f"{fate.kernel.name}: ")
+            groups.setdefault((label, fate.mutant.block), []).append(fate)
         return [
-            {"block": block, "kernel": label.partition(": ")[2], **_counts(fates)}
+            {"block": block, "kernel": label, **_counts(fates)}
             for (label, block), fates in groups.items()
         ]
 
@@ -127,6 +139,11 @@ class MutationReport:
             "seconds": round(self.seconds, 2),
             "blocks": self.rows(),
             "killed_first_by": self.killers(),
+            "listed_mutants": {
+                f"{fate.kernel.title}: {fate.mutant.label}": fate.reason
+                for fate in self.fates
+                if fate.reason is not None
+            },
             "failures": [fate.to_json() for fate in self.survivors],
         }
 
@@ -135,7 +152,8 @@ def _counts(fates: Sequence[Fate]) -> dict[str, int]:
     return {
         "mutants": len(fates),
         "killed": sum(fate.kill is not None for fate in fates),
-        "equivalent": sum(fate.kill is None and not fate.survived for fate in fates),
+        "equivalent": sum(fate.kill is None and fate.equivalent for fate in fates),
+        "listed": sum(fate.reason is not None for fate in fates),
         "survivors": sum(fate.survived for fate in fates),
     }
 
@@ -220,7 +238,8 @@ def mutate_designs(
 def _wrapper(mutated: Mutated) -> str:
     """Return the kernel's module, now around the mutated netlist and a select register."""
     name = mutated.kernel.name
-    head = kernel_text(mutated.kernel.spec, name).split(f"module {name} (")[1].split(");")[0]
+    texts = "\n".join(mutated.sources.values())
+    head = texts.split(f"module {name} (")[1].split(");")[0]
     return f"""module {name} ({head});
   import "DPI-C" function int hq_mutant();
   bit [{SELECT_BITS - 1}:0] select;

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["mutate"]
 
 SHOWN = 10  # survivors printed in full
-COLUMNS = ("block", "kernel", "mutants", "killed", "equivalent", "survivors")
+COLUMNS = ("block", "kernel", "mutants", "killed", "equivalent", "listed", "survivors")
 
 
 @click.command()

@@ -33,6 +33,7 @@ __all__ = ["Proof", "prove"]
 TIMEOUT_S: Final = 60
 LEGAL: Final = "legal codes only"
 POSITIVE: Final = "the accumulator is never negative"
+CONSTANT: Final = "registers that load a constant hold it"
 
 _KEEPS_STATE: Final = re.compile(r"\$_?(a?l?dff|s?dff|dlatch|adlatch|sr|mem|ff)", re.IGNORECASE)
 
@@ -107,7 +108,8 @@ def _solve(
     if not mutants:
         return {}
     gold = design["modules"]["gold"]
-    text = "".join(_miter(f"gate_{mutant.index}", gold, limits) for mutant in mutants)
+    gates = [f"gate_{mutant.index}" for mutant in mutants]
+    text = "".join(_miter(gate, design["modules"][gate], gold, limits) for gate in gates)
     under = ", ".join(limit.name for limit in limits)
     script = ["read_json cut.json", "read_verilog -sv miter.sv", "design -save all"]
     for mutant in mutants:
@@ -141,6 +143,10 @@ def _flat(mutated: Mutated, mutants: Sequence[Mutant]) -> dict[str, Any]:
             *([] if mutant is None else [mutant.command(select=False)]),
             "flatten",
             "opt_clean",
+            "memory_collect",
+            "memory_map",
+            "opt_expr -fine",
+            "opt_clean",
             f"rename {top} {name}",
             f"design -copy-to pool {name}",
         ]
@@ -155,7 +161,8 @@ def _cut(module: Module, registers: Sequence[str] | None = None) -> list[str]:
     """Turn each register's output into input ``q<n>`` and its input into output ``d<n>``.
 
     Returns the registers' names in order (``registers``, where given), or none of them when one
-    is missing or is not clocked by ``clk_i``.
+    is not clocked by ``clk_i``.  A register that a mutant never clocks stays as it is; one that it
+    has no more, since nothing reads it, has no ports.
     """
     cells, ports = module["cells"], module["ports"]
     clock = ports["clk_i"]["bits"]
@@ -164,11 +171,15 @@ def _cut(module: Module, registers: Sequence[str] | None = None) -> list[str]:
         raise ToolError(f"cells of type {', '.join(sorted(odd))} keep state in a way not handled")
     found = [name for name, cell in cells.items() if cell["type"] == "$dff"]
     order = list(found if registers is None else registers)
-    if set(order) != set(found):
+    if not set(found) <= set(order):
         return []
     for number, name in enumerate(order):
+        if name not in cells:
+            continue
         cell = cells.pop(name)
         wires = cell["connections"]
+        if registers is not None and wires["CLK"] in (["0"], ["1"]):
+            wires = wires | {"CLK": clock, "D": wires["Q"]}
         if wires["CLK"] != clock or int(cell["parameters"]["CLK_POLARITY"], 2) != 1:
             return []
         ports[f"q{number}"] = {"direction": "input", "bits": wires["Q"]}
@@ -206,7 +217,7 @@ def _limits(gold: Module, spec: MacSpec) -> list[_Limit]:
 
     Reset clears the accumulator but not the result, of which nothing is promised before the first.
     """
-    found = []
+    found = _constants(gold)
     if any(_illegal(fmt) for fmt in (spec.weight, spec.act)):
         found.append(_legal_codes(gold, spec))
     if spec.overflow is Overflow.SATURATE and product_range(spec.weight, spec.act)[0] >= 0:
@@ -217,6 +228,34 @@ def _limits(gold: Module, spec: MacSpec) -> list[_Limit]:
         )
         found.append(_Limit(POSITIVE, before, behind))
     return found
+
+
+def _constants(gold: Module) -> list[_Limit]:
+    """Return that register bits hold the constant that is all they ever load."""
+    either: dict[Any, tuple[Any, Any]] = {}
+    for cell in gold["cells"].values():
+        if cell["type"] == "$mux":
+            wires = cell["connections"]
+            pairs = zip(wires["A"], wires["B"], strict=True)
+            either |= dict(zip(wires["Y"], pairs, strict=True))
+
+    def loaded(bit: Any, own: Any) -> set[Any]:
+        if bit == own:
+            return set()
+        return set().union(*(loaded(b, own) for b in either[bit])) if bit in either else {bit}
+
+    assumed, kept = [], []
+    for name, port in gold["ports"].items():
+        if not re.fullmatch(r"d\d+", name):
+            continue
+        held = gold["ports"][f"q{name[1:]}"]["bits"]
+        for index, (bit, own) in enumerate(zip(port["bits"], held, strict=True)):
+            values = loaded(bit, own)
+            if values in ({"0"}, {"1"}):
+                (value,) = values
+                assumed.append(f"(q{name[1:]}[{index}] == 1'b{value})")
+                kept.append(f"(gold_{name}[{index}] == 1'b{value})")
+    return [_Limit(CONSTANT, " & ".join(assumed), " & ".join(kept))] if assumed else []
 
 
 def _legal_codes(gold: Module, spec: MacSpec) -> _Limit:
@@ -244,7 +283,7 @@ def _legal_codes(gold: Module, spec: MacSpec) -> _Limit:
     return _Limit(LEGAL, " & ".join([*inputs, registers("q")]), registers("gold_d"))
 
 
-def _miter(gate: str, gold: Module, limits: Sequence[_Limit]) -> str:
+def _miter(gate: str, module: Module, gold: Module, limits: Sequence[_Limit]) -> str:
     """Return a module whose ``trigger`` is 1 where ``gate`` and the original differ.
 
     It is 1 as well where the step leaves the limits that it starts in.
@@ -260,12 +299,14 @@ def _miter(gate: str, gold: Module, limits: Sequence[_Limit]) -> str:
     wires = "\n".join(f"  wire [{w - 1}:0] gold_{name}, gate_{name};" for name, w in outputs)
     common = ", ".join(f".{name}({name})" for name, _ in inputs)
     gold_pins = ", ".join(f".{name}(gold_{name})" for name, _ in outputs)
-    gate_pins = ", ".join(f".{name}(gate_{name})" for name, _ in outputs)
-    differs = " | ".join(f"(gold_{name} != gate_{name})" for name, _ in outputs)
+    inside = module["ports"].keys()
+    gate_common = ", ".join(f".{name}({name})" for name, _ in inputs if name in inside)
+    gate_pins = ", ".join(f".{name}(gate_{name})" for name, _ in outputs if name in inside)
+    differs = " | ".join(f"(gold_{name} != gate_{name})" for name, _ in outputs if name in inside)
     return f"""module miter_{gate} ({declared}, output trigger);
 {wires}
   gold u_gold ({common}, {gold_pins});
-  {gate} u_gate ({common}, {gate_pins});
+  {gate} u_gate ({gate_common}, {gate_pins});
   assign trigger = ({assumed}) & ({differs} | ~({kept}));
 endmodule
 """

@@ -32,6 +32,7 @@ __all__ = [
 
 LAST = 16  # control bit: the last beat of its dot product, for kernels that want to know
 HELD = 32  # control bit: the kernel must not be ready
+FROZEN_SHARE = 0.5  # of the waits, with gaps
 ABORT_EVERY = 4  # with gaps, one dot product in so many is not ended
 
 SENTINEL = np.uint64(1 << 63)
@@ -67,7 +68,8 @@ class Rows:
         starts = np.cumsum(block.length) - block.length
         beat_row = np.arange(first, first + beats, dtype=np.int32)
         held = _held(kernel, block, after_reset=first > 0)
-        extra = held.copy()
+        frozen = _frozen(kernel, block, held, rng)
+        extra = held + frozen
         if block.gaps and (control_of.enable or control_of.valid):
             extra += rng.integers(1, 4, beats) * (rng.random(beats) < 0.15)
         if control_of.bubble:
@@ -90,7 +92,7 @@ class Rows:
         if control_of.last:
             control[beat_row[_ends(block)[~unended(kernel, block)]]] |= LAST
         if held.any():
-            _hold(control, beat_row, held, extra, unended(kernel, block), rng)
+            _hold(control, beat_row, held, frozen, extra, unended(kernel, block), rng)
         sent = np.zeros((beats, 4 * kernel.row_words), np.uint8)
         sent[:, 1 : 1 + spec.lanes] = block.sent(block.weight)
         sent[:, 1 + spec.lanes : 1 + 2 * spec.lanes] = block.sent(block.act)
@@ -134,10 +136,21 @@ def _held(kernel: Kernel, block: Pass, *, after_reset: bool) -> NDArray[np.int64
     return held
 
 
+def _frozen(
+    kernel: Kernel, block: Pass, held: NDArray[np.int64], rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Return for how many rows the kernel is frozen while it makes each beat wait."""
+    if not (block.gaps and kernel.control.enable and held.any()):
+        return np.zeros_like(held)
+    some = (held > 0) & (rng.random(held.size) < FROZEN_SHARE)
+    return np.asarray(rng.integers(1, 4, held.size) * some, np.int64)
+
+
 def _hold(
     control: Codes,
     beat_row: NDArray[np.int32],
     held: NDArray[np.int64],
+    frozen: NDArray[np.int64],
     extra: NDArray[np.int64],
     dropped: NDArray[np.bool_],
     rng: np.random.Generator,
@@ -146,9 +159,11 @@ def _hold(
 
     The wait for a dropped dot product begins where the next one's clear is shown, so it is right
     ahead of that beat; any other wait follows the last beat at once, then come the free gaps.
+    Amid a wait the kernel may be frozen, which makes it longer.
     """
     where = np.flatnonzero(held)
-    count = held[where]
+    burst = frozen[where]
+    count = held[where] + burst
     ahead = np.zeros(where.size, np.bool_)
     ahead[-dropped[:-1].size :] = dropped[:-1] if dropped.size > 1 else ahead[:0]
     start = beat_row[where] - np.where(ahead, count, extra[where])
@@ -156,6 +171,9 @@ def _hold(
     noise = rng.integers(0, 2, (3, rows.size), np.uint8)
     control[rows] = HELD | ENABLE | noise[0] * VALID | noise[1] * CLEAR | noise[2] * LAST
     control[start[ahead]] = HELD | ENABLE | VALID | CLEAR
+    asleep = start + rng.integers(ahead.astype(np.int64), held[where] + 1)
+    rows = np.repeat(asleep - np.cumsum(burst) + burst, burst) + np.arange(burst.sum())
+    control[rows] &= 0xFF ^ (HELD | ENABLE)
 
 
 def _fill_gaps(control: Codes, codes: Codes, kernel: Kernel, rng: np.random.Generator) -> None:

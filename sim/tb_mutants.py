@@ -33,12 +33,12 @@ def passes() -> Iterator[tuple[Pass, list[str]]]:
     """Yield the stimulus the job asks for, with a name for each dot product."""
     kinds: list[str] = JOB["stimulus"]
     if "products" in kinds:
-        for block in product_passes(KERNEL.spec):
+        for block in product_passes(KERNEL.spec, 1 + KERNEL.control.gap):
             yield block, ["products"] * len(block.length)
     wanted = [kind for kind in KINDS if kind in kinds]
     if not wanted:
         return
-    for block in stream_passes(KERNEL.spec, JOB["seed"], JOB["steps"]):
+    for block in stream_passes(KERNEL.spec, JOB["seed"], JOB["steps"], KERNEL.control.longest):
         names = [KINDS[dot % len(KINDS)] for dot in range(len(block.length))]
         if block.gaps and "gaps" not in kinds:
             continue
@@ -72,7 +72,7 @@ async def first_difference(index: int, rows: Rows, wanted: Any, out: Any) -> int
     limit = min(JOB["rows"] or len(rows.data), len(rows.data))
     for end in (*[s for s in SLICES if s < limit], limit):
         last = end == len(rows.data)
-        await cycles(end - sent + (KERNEL.latency + SETTLE) * last)
+        await cycles(end - sent + (KERNEL.settle + SETTLE) * last)
         sent = end
         ready = len(out) if last else max(int(enabled[end - 1]) - KERNEL.latency - SETTLE, seen)
         if not np.array_equal(out[seen:ready], wanted[seen:ready]):

@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 from click.testing import CliRunner
 
+from hw.styles import STYLES
 from hwquant.errors import HwquantError, InputError, ToolError
 from hwquant.mac import MacSpec
 from sim import mutate as gate
@@ -18,8 +19,9 @@ from sim.engine import verify_designs
 from sim.kernels import Design
 from sim.mutants import mutate_design
 from sim.mutate_command import mutate as command
-from sim.mutate_kernels import CAMPAIGN, blocks, kernel
-from sim.mutate_prove import LEGAL, POSITIVE, prove
+from sim.mutate_kernels import CAMPAIGN, SMALL, blocks, campaign, kernel
+from sim.mutate_known import KNOWN
+from sim.mutate_prove import CONSTANT, LEGAL, POSITIVE, prove
 from sim.replay import play
 
 pytestmark = [pytest.mark.sim, pytest.mark.synth]
@@ -175,6 +177,37 @@ def test_the_campaign_shows_every_block_its_branches():
     assert min(found.values()) >= 200
 
 
+def test_the_campaign_holds_a_kernel_of_every_style():
+    targets = campaign()
+    titles = [design.kernels[0].title for design, _ in targets]
+    assert titles[: len(CAMPAIGN)] == [""] * len(CAMPAIGN)
+    assert sorted(titles[len(CAMPAIGN) :]) == sorted(STYLES.keys() - {"plain"})
+    assert {design.kernels[0].spec for design, _ in targets} <= {*CAMPAIGN, *SMALL}
+    assert all(reason for reason in KNOWN.values())
+    assert {style for style, _ in KNOWN} <= {*titles}
+
+
+def test_a_block_of_another_style_is_mutated_in_the_kernels_that_have_it():
+    targets = campaign("hq_tree_mac")
+    assert [design.kernels[0].title for design, _ in targets] == ["tree", "tree_portable"]
+    report = gate.mutate_designs(targets, mutants=25, steps=4096)
+    report.raise_for_survivor()
+    assert len(report.fates) == 50
+    # A register that only ever loads 0 may as well never be clocked.
+    assert CONSTANT in {fate.proof.under for fate in report.fates if fate.proof is not None}
+
+
+def test_a_drain_that_goes_on_while_the_kernel_is_frozen_is_noticed():
+    """What the first survivor in a bucket kernel showed: no stall fell into a drain."""
+    right, wrong = "end else if (en_i) begin\n      shift_q", "end else begin\n      shift_q"
+    design = design_of_spec(MacSpec("e2m1", "e2m1", 1, 40), "bucket_portable")
+    assert verify_designs([design], steps=2048).mismatches == 0
+    text = design.sources["hq_drain.sv"]
+    assert right in text
+    broken = {**design.sources, "hq_drain.sv": text.replace(right, wrong)}
+    assert verify_designs([Design(design.kernels, broken)], steps=2048).mismatches > 0
+
+
 def run(*arguments):
     return CliRunner().invoke(command, [str(a) for a in arguments])
 
@@ -187,7 +220,7 @@ def test_the_command_prints_a_table_or_json():
     shown = run(*options)
     assert shown.exit_code == 0
     assert shown.stdout.splitlines()[0].split() == [
-        "block", "kernel", "mutants", "killed", "equivalent", "survivors",
+        "block", "kernel", "mutants", "killed", "equivalent", "listed", "survivors",
     ]  # fmt: skip
     record = json.loads(run(*options, "--json").stdout)
     assert (record["mutants"], record["survivors"], record["seed"]) == (10, 0, 1)

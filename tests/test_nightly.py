@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from hw.styles import STYLES as KERNEL_STYLES
 from hwquant.errors import InputError, ToolError
 from hwquant.mac import MacSpec
 from hwquant.requant import RoundPack
@@ -210,7 +211,7 @@ def test_the_stages_are_what_ci_leaves_out():
     assert len(netlists) == 2 * 2 * GATE_KERNELS  # signed and unsigned, without and with DSP
     assert sum(len(task.content["specs"]) for task in plan["induction"]) == 2 * PROOF_KERNELS
     assert len(plan["induction and product miters"]) == len(STYLES)
-    assert len(plan["mutation"]) == len(CAMPAIGN)
+    assert len(plan["mutation"]) == len(CAMPAIGN) + len(KERNEL_STYLES) - 1
     kinds = ("tiles", "block kernels", "constant kernels", "requantizers")
     assert {task.name for task in plan["units"]} == {
         kind + level for kind in kinds for level in ("", ", netlists")
