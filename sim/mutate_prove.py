@@ -37,6 +37,8 @@ CONSTANT: Final = "registers that load a constant hold it"
 
 _KEEPS_STATE: Final = re.compile(r"\$_?(a?l?dff|s?dff|dlatch|adlatch|sr|mem|ff)", re.IGNORECASE)
 
+_WORD: Final = re.compile(r"^(\$memory.*\])\$\d+$")
+
 Module = dict[str, Any]
 
 
@@ -154,6 +156,10 @@ def _flat(mutated: Mutated, mutants: Sequence[Mutant]) -> dict[str, Any]:
     design: dict[str, Any] = json.loads(
         yosys.run("\n".join(script) + "\n", mutated.sources, "flat.json")
     )
+    for module in design[
+        "modules"
+    ].values():  # a word of a RAM ends in a number that is not its own
+        module["cells"] = {_WORD.sub(r"\1", name): cell for name, cell in module["cells"].items()}
     return design
 
 
