@@ -91,7 +91,12 @@ class Mutated:
 
 
 def prepare(sources: Mapping[str, str], top: str) -> list[str]:
-    """Return the commands that read ``sources``, one module for every instance of a block."""
+    """Return the commands that read ``sources``, one module for every instance of a block.
+
+    `proc` gives the write port of a RAM an undefined address and undefined data where it does not
+    write.  A fault of the write enable would then write something undefined, which a simulator
+    may take for a word that nobody reads; without the choice it writes what stands at the port.
+    """
     return [
         f"read_verilog -sv {' '.join(sources)}",
         f"hierarchy -check -top {top}",
@@ -99,6 +104,7 @@ def prepare(sources: Mapping[str, str], top: str) -> list[str]:
         "opt_clean",
         "uniquify",
         f"hierarchy -check -top {top}",
+        "opt_expr -mux_undef t:$memwr* %m",
     ]
 
 

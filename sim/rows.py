@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from .kernels import Kernel
 from .limbs import accumulate_all, to_words
-from .vectors import CLEAR, ENABLE, RESET, VALID, Codes, Pass
+from .vectors import CLEAR, ENABLE, RESET, VALID, Codes, Pass, extreme_pair
 
 __all__ = [
     "HELD",
@@ -98,7 +98,12 @@ class Rows:
         sent[:, 1 + spec.lanes : 1 + 2 * spec.lanes] = block.sent(block.act)
         data.view(np.uint32)[where] = sent.view(np.uint32)
         data[:, 0] = control
-        out_row = np.cumsum(control & ENABLE, dtype=np.int32)
+        if first and _takes_gapped(kernel):
+            head = _gapped_preamble(kernel, data.shape[1])
+            data, first = np.concatenate([head, data]), first + len(head)
+            beat_row += np.int32(len(head))
+            where = beat_row
+        out_row = np.cumsum(data[:, 0] & ENABLE, dtype=np.int32)
         return cls(data, beat_row, out_row[where] - 1, int(out_row[-1]), first)
 
 
@@ -122,6 +127,30 @@ def _ready_preamble(kernel: Kernel, rng: np.random.Generator) -> Codes:
     rows[0] |= CLEAR
     rows[1] |= int(rng.integers(0, 2)) * LAST
     rows[-1] |= VALID | RESET
+    return rows
+
+
+def _takes_gapped(kernel: Kernel) -> bool:
+    """Return whether a kernel can have the gapped preamble, and show what it does."""
+    can = kernel.control
+    return can.valid and can.zeroed and not (can.ready or can.bubble or can.final)
+
+
+def _gapped_preamble(kernel: Kernel, width: int) -> Codes:
+    """Return rows in which a reset meets a beat behind a gap just ahead of the accumulator.
+
+    That beat continues a dot product whose first beat the accumulator holds already; it is one
+    stage short of the accumulator, so the reset alone clears what was there.  The beat behind the
+    reset comes without clear, and has its result before anything else is sent.
+    """
+    lanes, wait = kernel.spec.lanes, max(kernel.latency - 2, 1)
+    held = [VALID | CLEAR, 0, *[VALID] * wait, VALID | RESET]
+    control = np.array([*held, VALID, *[0] * wait], np.uint8)
+    rows = np.zeros((len(control), width), np.uint8)
+    weight, act = extreme_pair(kernel.spec, largest=True)  # its sums are 0 only by wrapping
+    rows[:, 1 : 1 + lanes] = weight
+    rows[:, 1 + lanes : 1 + 2 * lanes] = act
+    rows[:, 0] = ENABLE | control
     return rows
 
 
@@ -236,13 +265,17 @@ def expected(
 
 
 def _expect_preamble(kernel: Kernel, rows: Rows, result: NDArray[np.uint64]) -> None:
-    """Beats before the reset show their result only if it came out before the reset."""
-    reset = int(np.argmax(PREAMBLE & RESET != 0))
-    # An asynchronous reset takes away the result of the very cycle in which it comes.
-    seen = max(reset - kernel.latency + (kernel.control.reset != "async"), 0)
-    if not seen:
-        return
+    """Beats before a reset show their result only if it came out before the reset."""
     lanes = kernel.spec.lanes
-    codes = rows.data[:seen, 1 : 1 + 2 * lanes]
-    sums = kernel.spec.accumulate(codes[:, :lanes].reshape(-1), codes[:, lanes:].reshape(-1))
-    result[:seen] = to_words(sums, kernel.out_words)
+    control = rows.data[: rows.first, 0]
+    start = 0
+    for reset in np.flatnonzero(control & RESET).tolist():
+        # An asynchronous reset takes away the result of the very cycle in which it comes.
+        seen = max(reset - kernel.latency + (kernel.control.reset != "async"), start)
+        beats = start + np.flatnonzero(control[start:seen] & VALID)
+        for dot in np.split(beats, np.flatnonzero(control[beats] & CLEAR)):
+            if dot.size:
+                codes = rows.data[dot, 1 : 1 + 2 * lanes]
+                weight, act = codes[:, :lanes].reshape(-1), codes[:, lanes:].reshape(-1)
+                result[dot] = to_words(kernel.spec.accumulate(weight, act), kernel.out_words)
+        start = reset + 1

@@ -31,6 +31,7 @@ __all__ = [
     "Pass",
     "corner_codes",
     "dot_codes",
+    "extreme_pair",
     "generator",
     "product_passes",
     "stream_passes",
@@ -135,7 +136,7 @@ def corner_codes(fmt: Format) -> Codes:
 
 
 @lru_cache(maxsize=1024)
-def _extreme_pair(spec: MacSpec, *, largest: bool) -> tuple[int, int]:
+def extreme_pair(spec: MacSpec, *, largest: bool) -> tuple[int, int]:
     """Return the codes of the largest or the least product."""
     weights, acts = (
         [(codec.decode(fmt, code), code) for code in corner_codes(fmt).tolist()]
@@ -148,7 +149,7 @@ def _extreme_pair(spec: MacSpec, *, largest: bool) -> tuple[int, int]:
 
 def _beats_to_rail(spec: MacSpec) -> int:
     """Return the beats of largest products that reach the upper rail from zero."""
-    w, a = _extreme_pair(spec, largest=True)
+    w, a = extreme_pair(spec, largest=True)
     most = codec.decode(spec.weight, w) * codec.decode(spec.act, a) * spec.lanes
     return -(-spec.accumulator.max_int // max(most, 1)) + 1
 
@@ -200,7 +201,7 @@ def dot_codes(
     forced[6 :: len(KINDS), : to_rail + 1] = 1
     forced[6 + len(KINDS) :: 2 * len(KINDS), : to_rail + 1] = -1
     for sign in (1, -1):
-        pair = _extreme_pair(spec, largest=sign > 0)
+        pair = extreme_pair(spec, largest=sign > 0)
         where = (forced == sign)[..., None]
         for codes, code in zip(operands, pair, strict=True):
             np.copyto(codes, np.uint8(code), where=where)
@@ -248,7 +249,7 @@ def _longest_dots(spec: MacSpec, rng: np.random.Generator, beats: int) -> Pass:
     """
     weight, act = dot_codes(spec, rng, 3, beats)
     for dot, largest in ((1, True), (2, False)):
-        weight[dot], act[dot] = _extreme_pair(spec, largest=largest)
+        weight[dot], act[dot] = extreme_pair(spec, largest=largest)
     return Pass("streams", weight, act, np.array([1, beats, beats]))
 
 
@@ -259,7 +260,7 @@ def _longest(spec: MacSpec, rng: np.random.Generator, beats: int) -> Pass:
     with one pair of exponents and one sign.
     """
     weight, act = dot_codes(spec, rng, len(KINDS), beats)
-    ends = [_extreme_pair(spec, largest=largest) for largest in (True, False)]
+    ends = [extreme_pair(spec, largest=largest) for largest in (True, False)]
     for dot, chosen in enumerate((ends[:1], ends[1:], ends)):
         for beat in range(beats):
             weight[dot, beat], act[dot, beat] = chosen[beat % len(chosen)]

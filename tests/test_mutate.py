@@ -208,6 +208,31 @@ def test_a_drain_that_goes_on_while_the_kernel_is_frozen_is_noticed():
     assert verify_designs([Design(design.kernels, broken)], steps=2048).mismatches > 0
 
 
+@pytest.mark.parametrize("lanes", [1, 6], ids=["no level", "one level"])
+def test_a_reset_that_spares_the_accumulator_behind_a_gap_is_noticed(lanes):
+    """What a survivor in a tree kernel showed: no reset met a beat right behind a gap."""
+    right = "InitA(Rst | (En & Valid & Clear))"
+    wrong = "InitA((Rst & ~(En & Valid & ~Clear & ~Held)) | (En & Valid & Clear))"
+    design = design_of_spec(MacSpec("int3", "int3", lanes, 60), "tree_portable")
+    assert verify_designs([design], steps=2048).mismatches == 0
+    text = design.sources["hq_tree_acc.sv"]
+    assert right in text
+    broken = {**design.sources, "hq_tree_acc.sv": text.replace(right, wrong)}
+    assert verify_designs([Design(design.kernels, broken)], steps=2048).mismatches > 0
+
+
+def test_a_bit_of_a_ram_that_is_written_in_stalls_is_noticed():
+    """What two survivors showed: in a stall the netlist wrote something undefined somewhere."""
+    targets = {design.kernels[0].title: design for design, _ in campaign("hq_bucket_ram")}
+    design = targets["bucket_portable"]
+    mutated = mutate_design(design, count=25, seed=1, blocks=["hq_bucket_ram"])
+    write = next(mutant for mutant in mutated.mutants if "proc_memwr" in mutant.cell)
+    stuck = replace(write, mode="const1", port="EN", ctrlbit=None)
+    mutants = tuple(replace(stuck, index=bit + 1, portbit=bit) for bit in range(10))
+    killed = gate.run_mutants(replace(mutated, mutants=mutants), seed=1, steps=STEPS)
+    assert killed.keys() == set(range(1, 11))
+
+
 def run(*arguments):
     return CliRunner().invoke(command, [str(a) for a in arguments])
 

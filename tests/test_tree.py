@@ -150,7 +150,7 @@ WRONG = {
     "Lanes": (0, "Lanes must be 1..4096"),
     "ProductBits": (1, "ProductBits must be 2..480"),
     "AccBits": (1, "AccBits must be 2..1024"),
-    "WeightTwos": (1, "must have neither Flip nor ExpBits"),
+    "WeightTwos": (1, "must be 0 with Flip or ExpBits"),
     "ActExpBits": (8, "ActExpBits must be 0..7"),
     "Levels": (5, "Levels must be"),
 }
