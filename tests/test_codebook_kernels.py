@@ -196,10 +196,16 @@ def test_the_other_front_end_reads_it(style):
 
 
 ILLEGAL = {
-    "hq_book_decode: SigBits must be 1..25": ("plain", ".WeightSigBits(10)", ".WeightSigBits(26)"),
-    "hq_digit_mac: the codebook must have 1..3 bits": ("digit", ".WeightBits(4)", ".WeightBits(5)"),
+    "hq_book_mac: WeightSigBits must be 1..25": (
+        "plain", ".WeightSigBits(10)", ".WeightSigBits(26)",
+    ),
+    "hq_digit_mac: the codebook's WeightBits or ActBits must be 1..3": (
+        "digit", ".WeightBits(4)", ".WeightBits(5)",
+    ),
     "hq_decode_mac: WeightExpBits and ActExpBits": ("decode", ".ActExpBits(0)", ".ActExpBits(2)"),
-    "hq_rom_mac: both codes must have 2..8 bits": ("rom", ".ActBits(4)", ".ActBits(7)"),
+    "hq_rom_mac: WeightBits and ActBits must be 2..8 together": (
+        "rom", ".ActBits(4)", ".ActBits(7)",
+    ),
 }  # fmt: skip
 
 

@@ -237,7 +237,7 @@ def test_the_other_front_end_reads_it():
 ROWS, TABLES = matrix("int4", "int4", 12, 12), matrix("e2m1", "e2m1", 3, 4)
 ILLEGAL = {
     "hq_const_row: Extras must be 0..2": (ROWS, ".Extras(2)", ".Extras(3)"),
-    "hq_const_row: Extras of 2 need Extend": (
+    "hq_const_row: Extend must be 1 with Extras of 2": (
         ROWS, ".Extras(2), .Extend(1)", ".Extras(2), .Extend(0)",
     ),
     "hq_const_table: Inputs must be 1..8": (TABLES, ".Inputs(4)", ".Inputs(9)"),

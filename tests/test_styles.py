@@ -178,7 +178,7 @@ def test_the_other_front_end_reads_it(style):
 ILLEGAL = {
     "hq_tally: AccBits must be LowBits..1024": ("table", "e2m1", ".AccBits(15)", ".AccBits(3)"),
     "hq_booth: ABits must be 3..8": ("booth", "int4", ".WeightBits(4)", ".WeightBits(2)"),
-    "hq_shift_mac: an operand must have 2 or more exponent bits": (
+    "hq_shift_mac: WeightExpBits or ActExpBits must be 2..7": (
         "shift", "e2m1:int4", ".WeightExpBits(2)", ".WeightExpBits(1)",
     ),
     "hq_table_mac: WeightBits must be 1..8": ("table", "e2m1", ".WeightBits(4)", ".WeightBits(9)"),

@@ -65,7 +65,7 @@ module hq_clip #(
   localparam int unsigned Low = Legal ? (Drop + 1) / 2 : 1;  // positions of the chain
   localparam int unsigned High = Legal ? (Width - Base + 1) / 2 : 1;
   localparam int unsigned Positions = Low + Bits + High;
-  localparam int unsigned Steps = Legal ? Width - Base - 1 : 1;  // pairs of neighbours above the code
+  localparam int unsigned Steps = Legal ? Width - Base - 1 : 1;  // pairs above the code
   localparam int unsigned Tests = Steps > 0 ? (Steps + 1) / 2 : 1;
 
   logic [Width-1:0] a;
