@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from hw.catalogue import COLUMNS, Row, read
+from hw.catalogue import COLUMNS, Row, read, spec_columns, timing_columns
 from hw.library import sources_sha256
 from hw.netlist import kernel_sources
 from hw.styles import STYLES, fitting, style_of
@@ -110,20 +110,13 @@ def measure(spec: MacSpec, style: str) -> Row:
 
 
 def _record(row: Row) -> dict[str, Any]:
-    spec = row.spec
     return {
-        "weight": str(spec.weight),
-        "act": str(spec.act),
-        "lanes": spec.lanes,
-        "length": spec.length,
-        "acc_bits": spec.accumulator.width,
-        "overflow": spec.overflow.value,
+        **spec_columns(row.spec),
         "style": row.style,
         **row.counts,
         "luts": f"{row.luts:g}",
         "core_luts": row.core_luts or "",
-        "path_ps": "" if row.timing is None else row.timing.path_ps,
-        "logic_levels": "" if row.timing is None else row.timing.logic_levels,
+        **timing_columns(row.timing),
         "mac_steps": row.mac_steps,
         "rtl_sha256": row.rtl_sha256,
         "flow": row.flow,

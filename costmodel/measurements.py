@@ -18,8 +18,14 @@ from importlib.resources import files
 from typing import Final
 
 from hw import catalogue
-from hw.catalogue import COUNTS
-from hw.library import sources_sha256
+from hw.catalogue import (
+    COUNTS,
+    is_current,
+    spec_columns,
+    spec_of_columns,
+    timing_columns,
+    timing_of_columns,
+)
 from hw.sites import Resources
 from hw.styles import style_of, variant
 from hw.timing import Timing
@@ -52,7 +58,7 @@ class Measurement:
         known = variant(self.style, self.spec)
         if known is None or known.refuse(self.spec) is not None:
             return False
-        return sources_sha256(known.sources) == self.rtl_sha256
+        return is_current(self.spec, self.style, self.rtl_sha256)
 
 
 def identity(spec: MacSpec, style: str) -> str:
@@ -65,17 +71,10 @@ def read(text: str) -> tuple[Measurement, ...]:
     """Return the measurements in the text of a characterization file, stale ones included."""
     return tuple(
         Measurement(
-            MacSpec(
-                row["weight"],
-                row["act"],
-                int(row["lanes"]),
-                int(row["length"]),
-                int(row["acc_bits"]),
-                row["overflow"],
-            ),
+            spec_of_columns(row),
             row["style"],
             Resources(**{name: int(row[name]) for name in COUNTS}),
-            Timing(int(row["path_ps"]), int(row["logic_levels"])) if row["path_ps"] else None,
+            timing_of_columns(row),
             row["rtl_sha256"],
             row["flow"],
         )
@@ -89,19 +88,12 @@ def as_text(rows: Iterable[Measurement]) -> str:
     writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
     writer.writeheader()
     for row in rows:
-        spec = row.spec
         writer.writerow(
             {
-                "weight": str(spec.weight),
-                "act": str(spec.act),
-                "lanes": spec.lanes,
-                "length": spec.length,
-                "acc_bits": spec.accumulator.width,
-                "overflow": spec.overflow.value,
+                **spec_columns(row.spec),
                 "style": row.style,
                 **row.resources.to_json(),
-                "path_ps": "" if row.timing is None else row.timing.path_ps,
-                "logic_levels": "" if row.timing is None else row.timing.logic_levels,
+                **timing_columns(row.timing),
                 "rtl_sha256": row.rtl_sha256,
                 "flow": row.flow,
             }

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from hw.commands import spec_from_options
+from hw.commands import mac_options, spec_from_options
 from hwquant.cli import emit, json_option
 from hwquant.errors import InputError
 
@@ -16,14 +16,7 @@ __all__ = ["place"]
 
 
 @click.command()
-@click.option("--weight", metavar="FORMAT", help="Weight format, e.g. e2m1.")
-@click.option("--act", metavar="FORMAT", help="Activation format, e.g. int8.")
-@click.option("--lanes", type=int, default=1, show_default=True, help="Products per beat.")
-@click.option("--length", type=int, help="Products between two clears (default: lanes).")
-@click.option("--acc", default="auto", show_default=True, metavar="auto|BITS")
-@click.option(
-    "--overflow", type=click.Choice(["wrap", "saturate"]), default="wrap", show_default=True
-)
+@mac_options
 @click.option("--style", default="plain", show_default=True, help="Microarchitecture.")
 @click.option(
     "--target",

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Final
+from typing import Any, Final
 
 from hwquant.errors import SpecError
 from hwquant.mac import MacSpec
@@ -30,9 +30,14 @@ __all__ = [
     "Row",
     "candidates",
     "choose",
+    "is_current",
     "measured_timing",
     "rows",
+    "spec_columns",
+    "spec_of_columns",
     "style_name",
+    "timing_columns",
+    "timing_of_columns",
 ]
 
 AUTO: Final = ("auto", "auto-beat", "auto-dsp")
@@ -72,8 +77,7 @@ class Row:
     @property
     def current(self) -> bool:
         """Whether the RTL is still what was measured."""
-        known = variant(self.style, self.spec)
-        return known is not None and sources_sha256(known.sources) == self.rtl_sha256
+        return is_current(self.spec, self.style, self.rtl_sha256)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,18 +88,47 @@ class Choice:
     why: str
 
 
+def spec_columns(spec: MacSpec) -> dict[str, Any]:
+    """Return the columns that name a kernel, in a catalogue as in any table of kernels."""
+    return {
+        "weight": str(spec.weight),
+        "act": str(spec.act),
+        "lanes": spec.lanes,
+        "length": spec.length,
+        "acc_bits": spec.accumulator.width,
+        "overflow": spec.overflow.value,
+    }
+
+
+def spec_of_columns(row: Mapping[str, str]) -> MacSpec:
+    """Return the spec that `spec_columns` wrote; raises `ValueError` or what `MacSpec` raises."""
+    lanes, length, width = (int(row[name]) for name in ("lanes", "length", "acc_bits"))
+    return MacSpec(row["weight"], row["act"], lanes, length, width, row["overflow"])
+
+
+def timing_columns(timing: Timing | None) -> dict[str, Any]:
+    """Return the columns of a clock estimate, empty where there is none."""
+    if timing is None:
+        return {"path_ps": "", "logic_levels": ""}
+    return {"path_ps": timing.path_ps, "logic_levels": timing.logic_levels}
+
+
+def timing_of_columns(row: Mapping[str, str]) -> Timing | None:
+    """Return the clock estimate that `timing_columns` wrote, None for an old row without one."""
+    return Timing(int(row["path_ps"]), int(row["logic_levels"])) if row.get("path_ps") else None
+
+
+def is_current(spec: MacSpec, style: str, rtl_sha256: str) -> bool:
+    """Return whether the RTL of a kernel is still that of this hash."""
+    known = variant(style, spec)
+    return known is not None and sources_sha256(known.sources) == rtl_sha256
+
+
 def read(text: str) -> tuple[Row, ...]:
     """Return the rows of a catalogue's text."""
     return tuple(
         Row(
-            MacSpec(
-                row["weight"],
-                row["act"],
-                int(row["lanes"]),
-                int(row["length"]),
-                int(row["acc_bits"]),
-                row["overflow"],
-            ),
+            spec_of_columns(row),
             row["style"],
             {name: int(row[name]) for name in COUNTS},
             float(row["luts"]),
@@ -103,7 +136,7 @@ def read(text: str) -> tuple[Row, ...]:
             row["rtl_sha256"],
             row["flow"],
             int(row.get("core_luts") or 0),
-            Timing(int(row["path_ps"]), int(row["logic_levels"])) if row.get("path_ps") else None,
+            timing_of_columns(row),
         )
         for row in csv.DictReader(io.StringIO(text))
     )

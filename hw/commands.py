@@ -18,7 +18,7 @@ from .block_options import block_options, block_spec
 from .constant.options import Constant, constant_options, constant_request
 from .tile_options import Tile, tile_options, tile_request
 
-__all__ = ["kernel_options", "rtl", "spec_from_options", "style_option"]
+__all__ = ["kernel_options", "mac_options", "rtl", "spec_from_options", "style_option"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -37,8 +37,8 @@ def spec_from_options(
     return MacSpec(weight, act, lanes, length, int(acc), overflow)
 
 
-def kernel_options(command: F) -> F:
-    """Add the options that describe one kernel, or the lanes and overflow of a network's."""
+def mac_options(command: F) -> F:
+    """Add the options that describe one MAC kernel."""
     options = (
         click.option("--weight", metavar="FORMAT", help="Weight format, e.g. e2m1."),
         click.option("--act", metavar="FORMAT", help="Activation format, e.g. int8."),
@@ -61,7 +61,12 @@ def kernel_options(command: F) -> F:
     )
     for option in reversed(options):
         command = option(command)
-    return block_options(constant_options(command))
+    return command
+
+
+def kernel_options(command: F) -> F:
+    """Add the options that describe one kernel of any kind, or a network's lanes and overflow."""
+    return block_options(constant_options(mac_options(command)))
 
 
 def style_option(command: F) -> F:

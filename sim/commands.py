@@ -20,13 +20,12 @@ from hwquant.errors import InputError, ToolError
 from hwquant.progress import note
 
 from .tile_command import verify_tile_target
+from .unit_command import SHOWN, tell_report
 
 if TYPE_CHECKING:
     from .report import Report
 
 __all__ = ["kernels_in", "verify"]
-
-SHOWN = 3  # failing vectors printed in full
 
 
 @click.command()
@@ -182,14 +181,7 @@ def _constant(ctx: click.Context) -> bool:
         report = verify_constant(target, **numbers)
     else:
         report = verify_constant_request(request, **numbers)
-    for warning in report.warnings:
-        note(f"warning: {warning}")
-    for result in report.results:
-        for failure in result.failures[:SHOWN]:
-            note(f"{result.unit.label}: {failure.describe()}")
-    emit(report.to_json(), as_json=given["as_json"])
-    if report.mismatches:
-        ctx.exit(1)
+    tell_report(ctx, report)
     return True
 
 
@@ -221,16 +213,7 @@ def _blocks(ctx: click.Context) -> bool:
         netlist=given["netlist"],
         dsp=given["dsp"],
     )
-    if given["junit"] is not None:
-        report.write_junit(given["junit"])
-    for warning in report.warnings:
-        note(f"warning: {warning}")
-    for result in report.results:
-        for failure in result.failures[:SHOWN]:
-            note(f"{result.unit.label}: {failure.describe()}")
-    emit(report.to_json(), as_json=given["as_json"])
-    if report.mismatches:
-        ctx.exit(1)
+    tell_report(ctx, report)
     return True
 
 

@@ -9,13 +9,12 @@ import click
 
 from hw.tile import is_tile_folder
 from hw.tile_options import tile_request
-from hwquant.cli import emit
 from hwquant.errors import InputError
-from hwquant.progress import note
+
+from .unit_command import tell_report
 
 __all__ = ["verify_tile_target"]
 
-SHOWN = 3  # failing vectors printed in full
 OTHER = ("coverage", "save", "waves", "replay", "all_pairs")
 
 
@@ -46,14 +45,5 @@ def verify_tile_target(ctx: click.Context) -> bool:
     else:
         design = tile_design([request.spec], primitive=request.primitive)
         report = verify_tile_designs([design], **numbers)
-    if given["junit"] is not None:
-        report.write_junit(given["junit"])
-    for warning in report.warnings:
-        note(f"warning: {warning}")
-    for result in report.results:
-        for failure in result.failures[:SHOWN]:
-            note(f"{result.unit.label}: {failure.describe()}")
-    emit(report.to_json(), as_json=given["as_json"])
-    if report.mismatches:
-        ctx.exit(1)
+    tell_report(ctx, report)
     return True

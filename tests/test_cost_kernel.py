@@ -98,7 +98,7 @@ def test_other_hardware_is_not_found_among_the_measurements(change):
 
 def test_measurements_of_another_rtl_are_not_used(monkeypatch):
     """Negative control: after an edit of the RTL no stored figure may be shown."""
-    monkeypatch.setattr(measurements, "sources_sha256", lambda _: "0" * 64)
+    monkeypatch.setattr(measurements.catalogue, "sources_sha256", lambda _: "0" * 64)
     monkeypatch.setattr(measurements.catalogue, "rows", lambda: ())
     assert measurements.measurements.__wrapped__() == ()
 

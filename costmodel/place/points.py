@@ -14,8 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
-from hw.library import sources_sha256
-from hw.styles import variant
+from hw.catalogue import is_current, spec_columns, spec_of_columns
 from hwquant import atomic
 from hwquant.errors import HwquantError, InputError
 from hwquant.mac import MacSpec
@@ -44,8 +43,7 @@ class Point:
     @property
     def current(self) -> bool:
         """Whether the RTL is still what was placed."""
-        known = variant(self.style, self.spec)
-        return known is not None and sources_sha256(known.sources) == self.rtl_sha256
+        return is_current(self.spec, self.style, self.rtl_sha256)
 
     @property
     def label(self) -> str:
@@ -54,14 +52,9 @@ class Point:
 
 
 def _record(point: Point) -> dict[str, Any]:
-    spec, placed = point.spec, point.placed
+    placed = point.placed
     return {
-        "weight": str(spec.weight),
-        "act": str(spec.act),
-        "lanes": spec.lanes,
-        "length": spec.length,
-        "acc_bits": spec.accumulator.width,
-        "overflow": spec.overflow.value,
+        **spec_columns(point.spec),
         "style": point.style,
         "dsp_allowed": int(point.dsp_allowed),
         **{name: getattr(placed, name) for name in ("lut4", "carry", "ram", "ff", "dsp")},
@@ -73,8 +66,7 @@ def _record(point: Point) -> dict[str, Any]:
 
 
 def _point(row: Mapping[str, str]) -> Point:
-    lanes, length, width = (int(row[name]) for name in ("lanes", "length", "acc_bits"))
-    spec = MacSpec(row["weight"], row["act"], lanes, length, width, row["overflow"])
+    spec = spec_of_columns(row)
     lut4, carry, ram, ff, dsp = (int(row[name]) for name in ("lut4", "carry", "ram", "ff", "dsp"))
     seeds = tuple(int(seed) for seed in row["seeds"].split())
     clocks = tuple(float(clock) for clock in row["fmax_mhz"].split())

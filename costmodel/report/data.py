@@ -12,7 +12,7 @@ import base64
 import gzip
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 __all__ = ["columns", "layers", "packed"]
@@ -85,8 +85,7 @@ def _fields(tables: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
     return {"fixed": fixed, "varying": varying}
 
 
-def packed(record: Mapping[str, Any], compress: Callable[[bytes], bytes] | None = None) -> str:
+def packed(record: Mapping[str, Any]) -> str:
     """Return ``record`` as base64 of compressed JSON; the same record gives the same text."""
     raw = json.dumps(record, separators=(",", ":"), allow_nan=False).encode()
-    small = gzip.compress(raw, 9, mtime=0) if compress is None else compress(raw)
-    return base64.b64encode(small).decode("ascii")
+    return base64.b64encode(gzip.compress(raw, 9, mtime=0)).decode("ascii")

@@ -50,12 +50,16 @@ class Front:
     @property
     def hypervolume(self) -> float:
         """The area the front dominates, in the unit square spanned by all finished points."""
+        return self.volume_of(range(len(self.rows)))
+
+    def volume_of(self, indices: Sequence[int]) -> float:
+        """The same area for some of the points, in the square of all."""
         values = np.column_stack([self.x, self.y])
         low, span = values.min(axis=0), np.ptp(values, axis=0)
         unit = (values - low) / np.where(span > 0, span, 1)
         senses = (self.x_axis.sense, self.y_axis.sense)
         worst = [1.0 if sense is pareto.Sense.MIN else 0.0 for sense in senses]
-        return hypervolume(unit, worst, senses)
+        return hypervolume(unit[list(indices)], worst, senses)
 
 
 def find_front(given: Sequence[Row], x: plots.Axis, y: plots.Axis, rule: str = "knee") -> Front:
@@ -111,17 +115,12 @@ def growth(front: Front, steps: int = 200) -> list[tuple[float, float]]:
     times = np.array([row.finished for row in front.rows])
     if not times.all() or len(times) < 2:
         return []
-    values = np.column_stack([front.x, front.y])
-    low, span = values.min(axis=0), np.ptp(values, axis=0)
-    unit = (values - low) / np.where(span > 0, span, 1)
-    senses = (front.x_axis.sense, front.y_axis.sense)
-    worst = [1.0 if sense is pareto.Sense.MIN else 0.0 for sense in senses]
     order = np.argsort(times, kind="stable")
     counts = np.unique(np.linspace(1, len(order), min(steps, len(order))).astype(int))
     return [
         (
             round(float(times[order[count - 1]] - times[order[0]]), 2),
-            round(hypervolume(unit[order[:count]], worst, senses), 5),
+            round(front.volume_of(order[:count].tolist()), 5),
         )
         for count in counts
     ]
