@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``hwquant cost``: the price of a kernel or of a network; beside it, sweep, pareto and demo."""
+"""``hwquant cost``: the price of a kernel or of a network."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from pathlib import Path
 
 import click
 
-from costmodel.explore.commands import demo, pareto, sweep
 from costmodel.goal import goal_options, goal_request
 from hw.commands import kernel_options, style_option
 from hw.constant.options import constant_request
 from hwquant.cli import emit, json_option
 
-__all__ = ["cost", "demo", "pareto", "sweep"]
+__all__ = ["cost"]
 
 
 @click.command()

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``hwquant sweep``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from costmodel.explore.listing import list_failures, name_of
+from hwquant.cli import emit, json_option
+from hwquant.progress import note
+
+__all__ = ["sweep"]
+
+
+def _split(_ctx: click.Context, _param: click.Parameter, text: str | None) -> tuple[str, ...]:
+    return tuple(part.strip() for part in (text or "").split(",") if part.strip())
+
+
+@click.command()
+@click.argument("model", required=False)
+@click.option(
+    "--data", help="digits, FILE.npz (x, y) or FILE.py:FUNCTION; a zoo model has its own."
+)
+@click.option("--weights", callback=_split, metavar="F,F,...", help="Formats of the weights.")
+@click.option(
+    "--acts", callback=_split, metavar="F,F,...", help="Of the activations; same: the weight's."
+)
+@click.option(
+    "--step", "steps", multiple=True, metavar="STEP", help="A step of the recipe, in order."
+)
+@click.option("--scale", "scales", multiple=True, help="po2 or float; repeat to sweep both.")
+@click.option("--granularity", "granularities", multiple=True, help="per_channel or per_tensor.")
+@click.option("--lanes", type=int, help="Products a cycle in each kernel.  [default: 8]")
+@click.option("--folding", help="per-layer, per-channel or shared.  [default: per-layer]")
+@click.option("--seed", type=int, help="Seed of everything random.  [default: 0]")
+@click.option("--space", "space_file", type=click.Path(), help="TOML file; options win over it.")
+@click.option("--scheduler", default="", metavar="ADDRESS", help="A Dask scheduler to work on.")
+@click.option("--workers", type=click.IntRange(1), help="Local processes (default: the cores).")
+@click.option("--dry-run", is_flag=True, help="Count and list the points, run nothing.")
+@click.option("-o", "--output", type=click.Path(), metavar="RUN", help="Folder of the run.")
+@json_option
+@click.pass_context
+def sweep(
+    ctx: click.Context,
+    /,
+    space_file: str | None,
+    scheduler: str,
+    workers: int | None,
+    dry_run: bool,
+    output: str | None,
+    as_json: bool,
+    **choices: Any,
+) -> None:
+    """Measure and price every combination of formats and recipes; draw the Pareto front.
+
+    Every point is quantized and tested, and its kernels are synthesized (equal ones once).
+    A killed sweep resumes with the same command; a failed point is listed and the exit code is 1.
+
+    \b
+    Examples:
+      hwquant sweep zoo:digits_cnn --weights int4,int8,e2m1 --acts same -o runs/a
+      hwquant sweep net.py:make@net.pth --data x.npz --weights e2m1,e3m2 --acts int8 -o runs/b
+      hwquant sweep --space space.toml --scheduler tcp://host:8786 -o runs/c
+    """
+    from costmodel.explore.space import Space, from_toml
+
+    given = {name: value for name, value in choices.items() if value not in (None, ())}
+    if "steps" in given:
+        given["steps"] = (given["steps"],)
+    space = Space(**((from_toml(space_file) if space_file else {}) | given))
+    if dry_run:
+        _dry_run(space, as_json=as_json)
+        return
+    if output is None:
+        raise click.UsageError("give the folder of the run with -o RUN (or count with --dry-run)")
+
+    from costmodel.explore.sweep import sweep as run
+    from costmodel.report import plots
+    from costmodel.report.front import find_front
+    from costmodel.report.run import write_page
+
+    done = run(space, output, scheduler=scheduler, workers=workers)
+    list_failures(done.failed, done.folder.logs)
+    finished = len(done.rows) - len(done.failed)
+    result: dict[str, Any] = {"run": output, "points": len(done.rows), "done": finished}
+    result |= {"failed": len(done.failed), "seconds": round(done.seconds, 1)}
+    if finished:
+        front = find_front(done.rows, plots.axis("lut_sites"), plots.axis("top1"))
+        write_page(done.folder, space, done.rows, front)
+        result |= {"front": sum(front.mask), "knee": name_of(front)}
+        note(f"see {done.folder.report}")
+    emit(result, as_json=as_json)
+    ctx.exit(1 if done.failed else 0)
+
+
+def _dry_run(space: Any, *, as_json: bool) -> None:
+    from costmodel.explore.space import coordinates
+
+    points = [coordinates(recipe) for recipe in space.points()]
+    if as_json:
+        emit({"points": len(points), "list": points}, as_json=True)
+        return
+    for point in points:
+        click.echo("  ".join(str(value) for value in point.values()))
+    note(f"{len(points)} points")
