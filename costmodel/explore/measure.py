@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 from functools import lru_cache
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from costmodel.explore.folder import source_key
 from costmodel.explore.space import Space
@@ -15,9 +15,11 @@ from hwquant.ptq.recipe import Recipe
 from hwquant.zoo.origin import content_of
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from hwquant.zoo.training import TrainedModel
 
-__all__ = ["baseline", "measure", "point_key", "quantized", "trained"]
+__all__ = ["baseline", "measure", "measured", "point_key", "quantized", "trained"]
 
 BATCH = 256
 
@@ -64,25 +66,49 @@ def quantized(model: str, data: str, recipe: Recipe, seed: int) -> Any:
     return quantize(given.model, recipe, torch.split(given.data.x_calib, BATCH))
 
 
-def measure(model: str, data: str, recipe_record: dict[str, Any], seed: int) -> dict[str, Any]:
-    """Quantize, test, and describe the work; returns ``{"metrics", "layers"}``, JSON-able.
+def measured(
+    model: str, data: str, recipe: Recipe, seed: int = 0, on: Literal["test", "calib"] = "test"
+) -> dict[str, Any]:
+    """Quantize, run, and describe the work; returns ``{"metrics", "layers"}``, JSON-able.
 
+    ``on="test"`` scores by the labels of the test part; ``on="calib"`` looks at nothing but the
+    calibration inputs: ``agreement``, ``kl`` and ``logit_error`` beside the float model's outputs.
     ``layers`` are `hwquant.workload.Layer` records in execution order.
     """
     from hwquant.nn.codes import workload
+    from hwquant.zoo.tasks.score import compare, outputs_of
     from hwquant.zoo.training import top1
 
     started = time.perf_counter()
     given = trained(model, data)
-    qmodel = quantized(model, data, Recipe.from_dict(recipe_record), seed)
+    qmodel = quantized(model, data, recipe, seed)
     work = workload(qmodel, given.data.sample)
-    metrics = {
-        "top1": top1(qmodel, given.data.x_test, given.data.y_test),
-        "float_top1": given.float_top1,
-        "test_items": len(given.data.x_test),
+    metrics: dict[str, Any] = {}
+    if on == "test":
+        metrics["top1"] = top1(qmodel, given.data.x_test, given.data.y_test)
+        metrics["float_top1"] = given.float_top1
+        metrics["test_items"] = len(given.data.x_test)
+    else:
+        outputs = outputs_of(qmodel, given.data.x_calib)
+        metrics |= compare(outputs, _float_outputs(model, data), given.data.task)
+    metrics |= {
         "macs": work.macs,
         "weight_bits": work.weight_bits,
         "acc_bits": max((layer.acc_bits for layer in work.layers), default=0),
         "seconds": round(time.perf_counter() - started, 3),
     }
     return {"metrics": metrics, "layers": [layer.to_json() for layer in work.layers]}
+
+
+@lru_cache(maxsize=1)
+def _float_outputs(model: str, data: str) -> Tensor:
+    """Return the float model's outputs on the calibration inputs."""
+    from hwquant.zoo.tasks.score import outputs_of
+
+    given = trained(model, data)
+    return outputs_of(given.model, given.data.x_calib)
+
+
+def measure(model: str, data: str, recipe_record: dict[str, Any], seed: int) -> dict[str, Any]:
+    """Return `measured` on the test part, of a recipe as plain data: what a worker is sent."""
+    return measured(model, data, Recipe.from_dict(recipe_record), seed)
