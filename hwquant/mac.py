@@ -9,6 +9,7 @@ of their decoded integers, in units of the product of the two steps; a dot produ
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal
@@ -21,7 +22,8 @@ from hwquant.errors import SpecError
 from hwquant.fixed import Fixed, signed_bits
 from hwquant.formats import Format, Minifloat, parse
 
-__all__ = ["MAX_ACC_BITS", "MacSpec", "Overflow", "certificate", "paper_bits", "product_range"]
+__all__ = ["MAX_ACC_BITS", "MacSpec", "Overflow", "accumulator_range", "certificate", "paper_bits"]
+__all__ += ["product_range"]
 
 MAX_ACC_BITS = 1024
 
@@ -154,18 +156,34 @@ class MacSpec:
 
 
 def certificate(weight_ints: ArrayLike, act: Format, bias: ArrayLike = 0) -> tuple[int, int]:
-    """Return the least and greatest accumulator value these weights can reach.
+    """Return the least and greatest value that a sum with these weights can take, zero included.
 
     ``weight_ints`` are decoded integers of shape (channels, products); ``bias`` is an integer on
-    the accumulator grid, one per channel or one for all.  The bounds are
-    ``sum min(w * amin, w * amax) + bias`` and the same with max, over the worst channel.
+    the accumulator grid, one per channel or one for all.  See `accumulator_range`.
+
+    >>> certificate([[-8, 1]], parse("uint4"), bias=40)
+    (-120, 55)
     """
     w = np.asarray(weight_ints)
     w = w.reshape(w.shape[0], -1).astype(object)
     ends = np.stack([w * act.min_int, w * act.max_int])
-    offset = np.asarray(bias, dtype=object)
-    low, high = ends.min(axis=0).sum(axis=1) + offset, ends.max(axis=0).sum(axis=1) + offset
-    return int(low.min()), int(high.max())
+    least, most = ends.min(axis=0).sum(axis=1), ends.max(axis=0).sum(axis=1)
+    offsets = np.broadcast_to(np.asarray(bias, dtype=object), least.shape)
+    return accumulator_range(zip(least, most, strict=True), offsets)
+
+
+def accumulator_range(ranges: Iterable[tuple[int, int]], bias: Iterable[int]) -> tuple[int, int]:
+    """Return the least and greatest of zero, every channel's sums, and those with its bias.
+
+    ``ranges`` has the least and greatest sum of products of each channel.  A kernel starts at zero
+    and what follows it adds the bias, so a bias that shortens the sums must not narrow the
+    accumulator; one that lengthens them must find room, as what follows is as wide.
+    """
+    low = high = 0
+    for (least, most), offset in zip(ranges, bias, strict=True):
+        low = min(low, int(least), int(least + offset))
+        high = max(high, int(most), int(most + offset))
+    return low, high
 
 
 def paper_bits(weight: Format, act: Format, length: int) -> int:

@@ -20,7 +20,7 @@ class Layer:
 
     ``length`` is the products per output, ``outputs`` the dot products per inference,
     ``weights`` the stored weight codes (0 where both operands are activations), ``acc_bits`` the
-    certified accumulator width (bias included), ``channels`` the output channels.
+    certified accumulator width (sums without and with bias), ``channels`` the output channels.
     """
 
     name: str

@@ -26,6 +26,8 @@ from hwquant.errors import ExportError, InputError, UnsupportedError
 from hwquant.export.check import check_qonnx
 from hwquant.formats import parse
 from hwquant.graph import load
+from hwquant.graph.layer import channel_ranges
+from hwquant.mac import accumulator_range
 
 DOMAIN = "qonnx.custom_op.general"
 
@@ -123,10 +125,24 @@ def test_workload_has_the_certificate_of_mac(int_file):
     graph = load(int_file)
     (layer,) = graph.layers()
     low, high = mac.certificate(layer.weight_ints, layer.act)
-    assert (layer.low, layer.high) == (min(low, 0), max(high, 0))
+    assert (layer.low, layer.high) == (low, high)
     (item,) = graph.workload().layers
     assert (item.weights, item.acc_bits, item.outputs) == (30, layer.acc_bits, 5)
     assert layer.law_bits >= layer.acc_bits
+
+
+def test_a_bias_that_shortens_the_sums_leaves_the_accumulator_as_wide(tmp_path):
+    act, weight = quant("x", "xq", 0.25, 4, signed=0), quant("w", "wq", 0.125, 3)
+    bare = load(linear(tmp_path / "bare.onnx", act, weight)).layers()[0]
+    ends = channel_ranges(bare.weight_ints, *bare.act_range)
+    lift = [-least for least, _ in ends]  # with it no sum is negative, before it they are
+    path = linear(tmp_path / "m.onnx", act, weight, bias=np.array(lift) * 0.25 * 0.125)
+    (layer,) = load(path).layers()
+    assert layer.bias.tolist() == lift
+    assert (layer.low, layer.high) == accumulator_range(ends, lift)
+    assert layer.low == bare.low < 0
+    assert layer.high == max(most - least for least, most in ends)
+    assert load(path).workload().layers[0].acc_bits == layer.acc_bits > bare.acc_bits
 
 
 def test_float_quant_with_the_scale_inside(tmp_path):

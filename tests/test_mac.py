@@ -14,7 +14,14 @@ from hwquant import codec
 from hwquant.errors import FormatError, SpecError
 from hwquant.fixed import Fixed, signed_bits
 from hwquant.formats import Integer, integers, minifloats, parse
-from hwquant.mac import MacSpec, Overflow, certificate, paper_bits, product_range
+from hwquant.mac import (
+    MacSpec,
+    Overflow,
+    accumulator_range,
+    certificate,
+    paper_bits,
+    product_range,
+)
 
 NAMES = (
     "int2 int4 int4n int8 uint1 uint4 uint8 e1m0 e2m1 e3m2 e4m3 e5m2 e7m0 e0m3 "
@@ -161,9 +168,34 @@ def test_certificate_is_reached_by_the_worst_input():
         )
         for c in range(5)
     ]
-    assert (low, high) == (min(w[0] for w in worst), max(w[1] for w in worst))
+    unbiased = certificate(weights, act)
+    assert low == min(unbiased[0], *(w[0] for w in worst))
+    assert high == max(unbiased[1], *(w[1] for w in worst))
     spec_bits = MacSpec("int4n", act, length=40).exact_bits
     assert signed_bits(low, high) <= spec_bits + 1  # bias may add one
+
+
+def test_certificate_holds_the_sums_before_the_bias_is_added():
+    weights, act, bias = np.array([[-8] * 25 + [10] + [0] * 6]), parse("uint1"), 80
+    assert certificate(weights, act) == (-200, 10)
+    assert certificate(weights, act, bias) == (-200, 90)
+    width = signed_bits(*certificate(weights, act, bias))
+    assert width == 9
+    worst = np.ones(25, int)  # eight bits, the width of the biased sums alone, are too few
+    spec = {"weight": "int4", "act": act, "length": 25}
+    assert signed_bits(-200 + bias, 10 + bias) == 8
+    for bits, holds in ((8, False), (width, True)):
+        found = MacSpec(**spec, acc=bits).accumulate(np.full(25, 8), worst)
+        assert bool(found.min() == -200) is holds
+
+
+def test_accumulator_range_is_the_hull_of_zero_and_both_sums():
+    assert accumulator_range([(-200, 10)], [80]) == (-200, 90)
+    assert accumulator_range([(-200, 10)], [-80]) == (-280, 10)
+    assert accumulator_range([(3, 5)], [1]) == (0, 6)
+    assert accumulator_range([(-1, 1), (0, 7)], [100, -100]) == (-100, 101)
+    with pytest.raises(ValueError, match="shorter"):
+        accumulator_range([(0, 1), (0, 1)], [0])
 
 
 def test_spec_is_hashable_and_accepts_names():

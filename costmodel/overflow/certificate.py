@@ -19,7 +19,7 @@ def channel_bits(layer: MacLayer, *, bias_first: bool = False) -> NDArray[np.int
 
     It follows from the weight codes and the range of the activation format and holds for every
     partial sum in any order.  The accumulator starts at zero, or at the bias with ``bias_first``
-    (then the widest channel is never above `MacLayer.acc_bits`).
+    (the widest channel of both is `MacLayer.acc_bits`).
 
     Raises `InputError` for a product of two activations, which has no weights.
     """

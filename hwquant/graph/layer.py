@@ -15,7 +15,7 @@ from hwquant.fixed import signed_bits
 from hwquant.formats import Format
 from hwquant.graph.exact import FLOAT32_EXACT, Array
 from hwquant.graph.matmul import Window
-from hwquant.mac import MacSpec, paper_bits
+from hwquant.mac import MacSpec, accumulator_range, paper_bits
 
 __all__ = ["MacLayer", "certify", "channel_ranges", "fingerprint"]
 
@@ -27,10 +27,10 @@ class MacLayer:
     ``weight_codes`` and ``weight_ints`` (decoded) have one row per output channel, ``bias`` one
     integer; the accumulator of a channel counts in ``unit[channel]``.  They are None for a product
     of two activations, whose second operand takes the weight's place.  ``acts`` names the
-    quantized tensors that feed the layer.  ``low..high`` bounds the accumulator, bias and zero
-    included; ``peak`` bounds the magnitude of every partial sum in any order.  ``tensor`` is the
-    ONNX tensor of the result, bias included.  ``off_grid`` counts bias values that
-    are no integer on the accumulator grid (they are then added after the accumulator).
+    quantized tensors that feed the layer.  ``low..high`` bounds the accumulator: zero, the sums,
+    and the sums with their bias; ``peak`` bounds the magnitude of every partial sum in any order.
+    ``tensor`` is the ONNX tensor of the result, bias included.  ``off_grid`` counts bias values
+    that are no integer on the accumulator grid (they are then added after the accumulator).
     ``act_range`` is the range of the activation integers, zero included.
     ``fingerprint`` is that of `fingerprint`.
     """
@@ -59,7 +59,7 @@ class MacLayer:
 
     @property
     def acc_bits(self) -> int:
-        """The certified accumulator width, from the weight codes, the act format and the bias."""
+        """The certified width, of sums without and with the bias (`mac.accumulator_range`)."""
         return signed_bits(self.low, self.high)
 
     @property
@@ -145,14 +145,12 @@ def certify(
 ) -> tuple[int, int, int]:
     """Return the least and greatest accumulator value, and the peak of any partial sum.
 
-    The same bound as `hwquant.mac.certificate`: a channel lies in its `channel_ranges` plus its
-    bias.  Zero is always inside, so partial sums are too.
+    The same bound as `hwquant.mac.certificate`: a channel lies in its `channel_ranges`, with and
+    without its bias.  Zero is always inside, so partial sums are too.
     """
-    low = high = peak = 0
-    for (least, most), b in zip(channel_ranges(weight_ints, act_low, act_high), bias, strict=True):
-        low, high = min(low, least + b), max(high, most + b)
-        peak = max(peak, -least, most, abs(b), -least - b, most + b)
-    return low, high, peak
+    ranges = channel_ranges(weight_ints, act_low, act_high)
+    low, high = accumulator_range(ranges, bias)
+    return low, high, max(-low, high, *map(abs, bias))
 
 
 def fingerprint(codes: Array, bias: Array | None) -> str:

@@ -96,7 +96,7 @@ def weight_rows(layer: nn.Module) -> NDArray[Any]:
 
 
 def accumulator_bits(qmodel: nn.Module, layer: nn.Module, length: int = 0) -> int:
-    """Return the accumulator width certified for ``layer``, bias included.
+    """Return the accumulator width certified for ``layer``, of sums without and with the bias.
 
     From the actual weight codes and the range of the activation format; for a `MatMul` of
     ``length`` products, from both formats.
@@ -107,8 +107,7 @@ def accumulator_bits(qmodel: nn.Module, layer: nn.Module, length: int = 0) -> in
     if isinstance(layer, MatMul):
         low, high = mac.product_range(acts[0].fmt, acts[1].fmt)
         return signed_bits(min(low, 0) * length, max(high, 0) * length)
-    low, high = mac.certificate(weight_rows(layer), acts[0].fmt, bias_integers(layer))
-    return signed_bits(min(low, 0), max(high, 0))
+    return signed_bits(*mac.certificate(weight_rows(layer), acts[0].fmt, bias_integers(layer)))
 
 
 class _Shapes(fx.Interpreter):
