@@ -10,6 +10,7 @@ import click
 from costmodel.goal import goal_options, goal_request
 from hw.commands import kernel_options, style_option
 from hw.constant.options import constant_request
+from hw.tile_options import tile_options, tile_request
 from hwquant.cli import emit, json_option
 
 __all__ = ["cost"]
@@ -18,6 +19,7 @@ __all__ = ["cost"]
 @click.command()
 @click.argument("model", required=False, type=click.Path(path_type=Path), metavar="[MODEL.onnx]")
 @kernel_options
+@tile_options
 @style_option
 @goal_options
 @click.option(
@@ -63,14 +65,20 @@ def cost(
       hwquant cost --weight e4m3 --act e4m3 --length 256 --synth --style auto
       hwquant cost --weight e3m2 --act int8 --lanes 8 --interval 0.9 --json
       hwquant cost --weight mxfp4 --act mxfp4 --lanes 8 --window 15:-16
+      hwquant cost --tile lut --weight int4 --act int4 --length 256 --part ZU3EG
       hwquant cost --constant weights.npy --weight int4 --act int4 --synth
       hwquant cost model.onnx --lanes 4 --folding shared --json
       hwquant cost model.onnx --fps 5000 --clock 250 --style auto --part ZU3EG -o report
       hwquant cost --network model.onnx --budget lut=20000,dsp=0 --style auto
     """
-    from costmodel.cost_command import facts, price, tables
+    from costmodel.cost_command import facts, price, price_tile, tables
 
     goal = goal_request(ctx)
+    tile = tile_request(ctx)
+    if tile is not None:
+        found = price_tile(tile, goal, folding, synth=synth, dsp=dsp)
+        emit(found, as_json=True) if as_json else click.echo(facts(found))
+        return
     constant = constant_request(ctx)
     if constant is not None:
         from costmodel.constant import constant_price

@@ -12,6 +12,7 @@ from hw.catalogue import AUTO, candidates, measured_timing, style_name
 from hw.commands import spec_from_options
 from hw.netlist import kernel_sources
 from hw.styles import STYLES
+from hw.tile_options import Tile
 from hwquant.errors import InputError
 from hwquant.mac import MacSpec
 
@@ -23,7 +24,7 @@ from .parts import find_part, utilisation
 from .ranges import kernel_range
 from .usage import Usage
 
-__all__ = ["facts", "price", "tables"]
+__all__ = ["facts", "price", "price_tile", "tables"]
 
 
 def price(
@@ -69,7 +70,6 @@ def price(
 def _one_kernel(
     kernel: Mapping[str, Any], goal: Goal, lanes: int, overflow: str, *, synth: bool, style: str
 ) -> dict[str, Any]:
-    part = None if goal.part is None else find_part(goal.part)
     length, acc, dsp = kernel["length"], kernel["acc"], kernel["dsp"]
     block = block_spec(kernel["weight"], kernel["act"], lanes, length, acc, overflow)
     if block is not None:
@@ -84,8 +84,32 @@ def _one_kernel(
             found["lut_sites"] = kernel_range(spec, cost, goal.level).to_json()
             found["interval_level"] = goal.level
         found |= {"acc_bits": spec.accumulator.width, "lanes": lanes}
-    if part is None:
+    return _on_part(found, goal)
+
+
+def price_tile(
+    tile: Tile, goal: Goal, folding: str | None, *, synth: bool, dsp: bool
+) -> dict[str, Any]:
+    """Return the record that ``hwquant cost --tile`` prints.
+
+    Raises `InputError` for an option that goes with a network or a kernel only.
+    """
+    from .tile_cost import tile_record
+
+    given = goal.given() + ([] if folding is None else ["--folding"])
+    given += [] if goal.network is None else ["--network"]
+    given += [] if goal.level is None else ["--interval"]
+    if given:
+        raise InputError(f"{given[0]} cannot go with --tile")
+    found = tile_record(tile.spec, primitive=tile.primitive, synth=synth, dsp=dsp)
+    return _on_part(found, goal)
+
+
+def _on_part(found: dict[str, Any], goal: Goal) -> dict[str, Any]:
+    """Add how much of the goal's part a kernel uses."""
+    if goal.part is None:
         return found
+    part = find_part(goal.part)
     sites = found["lut_sites"]
     counts = {name: found.get(name, 0) for name in ("lut_raw", "lutram", "ff", "dsp")}
     value = sites["value"] if isinstance(sites, dict) else sites
