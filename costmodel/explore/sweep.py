@@ -19,7 +19,7 @@ from costmodel.explore.engine import Job, Outcome, engine
 from costmodel.explore.measure import measure, point_key
 from costmodel.explore.pricing import PriceList, price_kernel
 from costmodel.explore.space import Space, coordinates, label
-from costmodel.explore.store import Row, Status, Store, to_csv
+from costmodel.explore.store import Row, Rows, Status, Store, to_csv
 from hwquant import cache
 from hwquant.progress import note, track
 from hwquant.ptq.recipe import Recipe
@@ -35,13 +35,13 @@ class Sweep:
 
     folder: run_folder.RunFolder
     space: Space
-    rows: list[Row]
+    rows: Rows
     seconds: float
 
     @property
     def failed(self) -> list[Row]:
         """The points that have no result, each with its reason."""
-        return [row for row in self.rows if row.status is Status.FAILED]
+        return list(self.rows.only(Status.FAILED))
 
 
 def sweep(
@@ -63,7 +63,8 @@ def sweep(
             note(f"{stale} results of another version of the code or the data are dropped")
         progress = _Progress(space, points, store, folder.logs / "failures.log")
         jobs = list(progress.take_up())
-        known = len(list(progress.settled()))
+        list(progress.settled())
+        known = len(points) - len(progress.rows)
         if known:
             note(f"{known} of {len(points)} points are known already")
         if left := len(points) - known:
@@ -88,19 +89,18 @@ class _Progress:
         self._prices = PriceList(space)
         self._pending: dict[str, set[str]] = {}  # point -> kernels without a price
         again: dict[str, Any] = {"status": Status.WAITING, "error": ""}
+        unfinished = store.rows().only(Status.WAITING, Status.MEASURED, Status.FAILED)
         self.rows = {
             row.key: replace(row, **again) if row.status is Status.FAILED else row
-            for row in store.rows()
+            for row in unfinished
         }
 
     def take_up(self) -> Iterator[Job]:
         """Settle what the store and the cache know; yield the jobs for the rest."""
         for key, row in list(self.rows.items()):
-            if row.status is Status.DONE:
-                continue
             known: dict[str, Any] | None = None
             if row.status is Status.MEASURED:
-                known = {"metrics": row.metrics, "layers": row.layers}
+                known = {"metrics": row.metrics, "layers": list(row.layers)}
             else:
                 known = cache.load_json(CACHE, key)
             if known is None:

@@ -12,7 +12,8 @@ import numpy as np
 from costmodel.explore import pareto
 from costmodel.explore.choice import choose
 from costmodel.explore.hypervolume import hypervolume
-from costmodel.explore.store import Row, Status, column, numeric_columns
+from costmodel.explore.row import Row, Status
+from costmodel.explore.rows import Columns, at, column, keys_of, only
 from costmodel.report import plots
 from hwquant.errors import InputError
 
@@ -28,7 +29,7 @@ class Front:
     ``rows`` have both metrics; ``mask`` marks the front; ``chosen`` is an index into ``rows``.
     """
 
-    rows: tuple[Row, ...]
+    rows: Sequence[Row]
     x_axis: plots.Axis
     y_axis: plots.Axis
     x: tuple[float, ...]
@@ -67,7 +68,7 @@ def find_front(given: Sequence[Row], x: plots.Axis, y: plots.Axis, rule: str = "
 
     Raises `InputError` for an unknown metric or rule, or when no point is finished.
     """
-    finished = [row for row in given if row.status is Status.DONE]
+    finished = only(given, Status.DONE)
     if not finished:
         raise InputError("no point of this run is finished; run the same sweep again to resume it")
     xs, ys = column(finished, x.name), column(finished, y.name)
@@ -75,31 +76,25 @@ def find_front(given: Sequence[Row], x: plots.Axis, y: plots.Axis, rule: str = "
     if not known:
         raise InputError(f"no point has both {x.name} and {y.name}; run the same sweep again")
     values = np.array([[xs[i], ys[i]] for i in known])
-    rows = [finished[i] for i in known]
-    metrics = {name: column(rows, name) for name in numeric_columns(rows)}
+    rows = at(finished, known)
     return Front(
-        tuple(rows),
+        rows,
         x,
         y,
         tuple(values[:, 0].tolist()),
         tuple(values[:, 1].tolist()),
         tuple(pareto.front(values, (x.sense, y.sense)).tolist()),
-        _chosen(rows, metrics, rule, (x, y)),
+        _chosen(rows, rule, (x, y)),
     )
 
 
-def _chosen(
-    rows: Sequence[Row],
-    metrics: dict[str, list[float]],
-    rule: str,
-    axes: tuple[plots.Axis, plots.Axis],
-) -> int:
+def _chosen(rows: Sequence[Row], rule: str, axes: tuple[plots.Axis, plots.Axis]) -> int:
     """Return the row of a rule; ``key:abc`` names a row by the start of its key."""
     if not rule.strip().startswith(KEY):
         x, y = axes
-        return choose(metrics, rule, x.name, y.name, (x.sense, y.sense))
+        return choose(Columns(rows), rule, x.name, y.name, (x.sense, y.sense))
     start = rule.strip()[len(KEY) :]
-    found = [index for index, row in enumerate(rows) if start and row.key.startswith(start)]
+    found = [index for index, key in enumerate(keys_of(rows)) if start and key.startswith(start)]
     if len(found) != 1:
         what = "no finished point has" if not found else f"{len(found)} points have"
         raise InputError(f"pick {rule!r}: {what} a key that starts so; give more of the key")

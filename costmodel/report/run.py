@@ -10,8 +10,10 @@ from typing import Any, Final
 
 from costmodel.explore.certainty import accuracy_interval
 from costmodel.explore.folder import RunFolder
+from costmodel.explore.row import Row, Status
+from costmodel.explore.rows import numeric_columns
 from costmodel.explore.space import Space, coordinates, label
-from costmodel.explore.store import Row, Status, numeric_columns, table
+from costmodel.explore.table import table
 from costmodel.explore.take import Taken
 from costmodel.report import page, plots
 from costmodel.report.front import Front, growth
@@ -145,6 +147,7 @@ def write_page(
     ``other`` is the name and the rows of a run to compare with; ``refresh`` makes the page load
     itself again after so many seconds, while the run goes on.
     """
+    rows = list(rows)  # a page shows all of them
     for recipe in space.points():
         if coordinates(recipe) == front.choice.point:
             atomic.write_text(folder.recipe, recipe.to_toml())
@@ -152,7 +155,7 @@ def write_page(
     environment: Mapping[str, Any] = json.loads(folder.environment.read_text())
     flat = {k: v for k, v in environment.items() if k != "packages"} | environment["packages"]
     name = folder.root.name
-    every, records = list(rows), records_of(rows, name if other else "")
+    every, records = rows[:], records_of(rows, name if other else "")
     if other is not None:
         every += other[1]
         records += records_of(other[1], other[0])
