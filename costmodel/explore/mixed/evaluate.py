@@ -37,15 +37,6 @@ PARTS: Final = ("nn", "ptq", "zoo")
 ARITHMETIC: Final = (
     *("formats", "codec", "codec_np", "codebook", "block", "block_np", "mac", "fixed"),
 )
-    "formats",
-    "codec",
-    "codec_np",
-    "codebook",
-    "block",
-    "block_np",
-    "mac",
-    "fixed",
-)
 
 
 @dataclass(frozen=True)
