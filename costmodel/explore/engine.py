@@ -4,7 +4,8 @@
 A local Dask cluster by default (one single-threaded process per core), any Dask scheduler by
 address when one machine is not enough.  A worker that dies is replaced and its job runs again; a
 job that fails, or kills its worker time after time, ends as an `Outcome` with the reason and the
-others go on.
+others go on.  A scheduler that goes away ends the run: what is known is stored, and the same
+command goes on from there.
 """
 
 from __future__ import annotations
@@ -13,12 +14,15 @@ import logging
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from queue import Empty, SimpleQueue
 from typing import Any
 
+from costmodel.explore.fitness import refuse_unfit
 from costmodel.explore.worker_log import VARIABLE
-from hwquant.errors import HwquantError, InputError
+from hwquant.errors import HwquantError, InputError, ToolError
+from hwquant.progress import note
 
 __all__ = ["Engine", "Job", "Outcome", "engine", "worker_count"]
 
@@ -34,6 +38,7 @@ WORKER_ENVIRONMENT = {
 }
 ALLOWED_DEATHS = 2  # a job that took three workers with it is at fault itself
 CONNECT_SECONDS = 15
+LOOK_SECONDS = 1.0  # how often the cluster is looked at while no job ends
 
 
 @dataclass(frozen=True)
@@ -64,16 +69,19 @@ def _reason(error: BaseException) -> str:
     from distributed.scheduler import KilledWorker
 
     if isinstance(error, KilledWorker):
-        return f"its worker process died {ALLOWED_DEATHS + 1} times (out of memory?)"
+        return f"its worker process died {error.allowed_failures + 1} times (out of memory?)"
     text = " ".join(str(error).split()) or "no message"
     return text if isinstance(error, HwquantError) else f"{type(error).__name__}: {text}"
 
 
 class Engine:
-    """A connection to a running cluster."""
+    """A connection to a running cluster; ``address`` is empty for our own local one."""
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, address: str = "") -> None:
         self._client = client
+        self._address = address
+        self._fit: set[str] = set()
+        self._idle_told = False
 
     def run(
         self, jobs: Iterable[Job], follow: Callable[[Outcome], Iterable[Job]] | None = None
@@ -83,44 +91,87 @@ class Engine:
         ``follow`` may name further jobs once an outcome is known; they go first.  A job whose key
         was seen before is not run again.  No more jobs are handed out than there are threads, so
         that the death of a worker is held against the job it was running and no other.
-        """
-        from distributed import as_completed
 
+        Raises `ToolError` when the scheduler goes away, `InputError` when a worker of another
+        version joins it.
+        """
         waiting: deque[Job] = deque(jobs)
         seen: set[str] = set()
-        running = as_completed()
-        busy = self._hand_out(waiting, seen, running, 0)
-        for future in running:
+        running: dict[str, Any] = {}
+        ended: SimpleQueue[Any] = SimpleQueue()
+        self._hand_out(waiting, seen, running, ended)
+        while running:
+            try:
+                future = ended.get(timeout=LOOK_SECONDS)
+            except Empty:  # a new worker may wait for work, or the scheduler be gone
+                self._hand_out(waiting, seen, running, ended)
+                continue
+            if future.status in ("cancelled", "lost"):
+                raise self._gone()
             outcome = _outcome(future)
+            del running[future.key]
             if follow is not None:
                 waiting.extendleft(reversed(list(follow(outcome))))
-            busy = self._hand_out(waiting, seen, running, busy - 1)
+            self._hand_out(waiting, seen, running, ended)
             yield outcome
 
-    def _hand_out(self, waiting: deque[Job], seen: set[str], running: Any, busy: int) -> int:
-        """Submit waiting jobs while a thread is free; return how many are then running."""
-        threads = max(sum(self._client.nthreads().values()), 1)
-        while waiting and busy < threads:
+    def _hand_out(
+        self, waiting: deque[Job], seen: set[str], running: dict[str, Any], ended: SimpleQueue[Any]
+    ) -> None:
+        """Submit waiting jobs while a thread is free."""
+        threads = self._threads()
+        while waiting and len(running) < threads:
             job = waiting.popleft()
-            if job.key not in seen:
-                seen.add(job.key)
-                running.add(self._client.submit(job.function, *job.args, key=job.key, pure=True))
-                busy += 1
-        return busy
+            if job.key in seen:
+                continue
+            seen.add(job.key)
+            with self._answering():
+                future = self._client.submit(job.function, *job.args, key=job.key, pure=True)
+            running[job.key] = future
+            future.add_done_callback(ended.put)
+
+    def _threads(self) -> int:
+        """Return how many jobs the cluster runs at once; 1 while it has no worker."""
+        with self._answering():
+            threads: dict[str, int] = self._client.nthreads()
+            if self._address and (new := threads.keys() - self._fit):
+                refuse_unfit(self._client, sorted(new))
+                self._fit |= new
+        if not threads and self._address and not self._idle_told:
+            note(
+                f"no worker at {self._address} yet; start one with `dask worker {self._address}` "
+                "where hwquant is installed"
+            )
+        self._idle_told = not threads
+        return max(sum(threads.values()), 1)
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        """Turn what a client says of a lost scheduler into one line."""
+        from distributed.client import ClosedClientError
+
+        if self._client.status != "running":
+            raise self._gone()
+        try:
+            yield
+        except (OSError, ClosedClientError) as error:
+            raise self._gone() from error
+
+    def _gone(self) -> ToolError:
+        where = f"at {self._address} " if self._address else ""
+        again = "start it again and run" if self._address else "run"
+        return ToolError(
+            f"the Dask scheduler {where}went away or dropped its jobs; {again} the same command: "
+            "what is finished is kept"
+        )
 
 
 def _outcome(future: Any) -> Outcome:
     if future.status == "finished":
         return Outcome(future.key, future.result())
-    return _failure(future)
-
-
-def _failure(future: Any) -> Outcome:
     import traceback
 
     error = future.exception()
-    if error is None:
-        return Outcome(future.key, error="cancelled by the scheduler")
     trace = "".join(traceback.format_exception(type(error), error, future.traceback()))
     return Outcome(future.key, error=_reason(error), trace=trace)
 
@@ -134,6 +185,23 @@ def _restore(variables: Mapping[str, str | None]) -> None:
             os.environ[name] = value
 
 
+def _connect(scheduler: str) -> Any:
+    from distributed import Client
+
+    try:
+        return Client(scheduler, timeout=CONNECT_SECONDS, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"no Dask scheduler answers at {scheduler!r}; start one with `dask scheduler` "
+            "and give its address, such as tcp://host:8786"
+        ) from error
+
+
+def _close(client: Any) -> None:
+    with suppress(OSError, TimeoutError):  # a scheduler that is gone cannot say goodbye
+        client.close(timeout=5)
+
+
 @contextmanager
 def engine(
     scheduler: str = "", workers: int | None = None, log: str | os.PathLike[str] = os.devnull
@@ -142,7 +210,8 @@ def engine(
 
     What local workers print is appended to the file ``log``.
 
-    Raises `InputError` when the scheduler does not answer.
+    Raises `InputError` when the scheduler does not answer, or has a worker without this version
+    of hwquant.
     """
     import dask
     from distributed import Client, LocalCluster
@@ -159,13 +228,7 @@ def engine(
         # A dying worker is an outcome, not a page of log on the user's terminal.
         logging.getLogger("distributed").setLevel(logging.CRITICAL)
         if scheduler:
-            try:
-                client = Client(scheduler, timeout=CONNECT_SECONDS)
-            except (OSError, ValueError) as error:
-                raise InputError(
-                    f"no Dask scheduler answers at {scheduler!r}; start one with `dask scheduler` "
-                    "and give its address, such as tcp://host:8786"
-                ) from error
+            client = _connect(scheduler)
         else:
             cluster = LocalCluster(
                 n_workers=workers or worker_count(),
@@ -181,5 +244,5 @@ def engine(
             )
             stack.callback(cluster.close, timeout=10)
             client = Client(cluster)
-        stack.callback(client.close, timeout=5)
-        yield Engine(client)
+        stack.callback(_close, client)
+        yield Engine(client, scheduler)
