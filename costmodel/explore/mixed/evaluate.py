@@ -82,7 +82,8 @@ class Evaluator:
         some = given.data.x_calib[: self.items]
         return Bench(given.model, self.base, self.weights, self.acts, [some], some)
 
-    def _key(self, *what: Any) -> str:
+    def key(self, *what: Any) -> str:
+        """Return the content key of something about this network: model, data, recipe, code."""
         model, data = self.space.model, self.space.data
         origin = (model, data, *content_of(model), *content_of(data), _code_key())
         base = (self.base.to_dict(), self.space.seed, self.items)
@@ -91,7 +92,7 @@ class Evaluator:
     @cached_property
     def plan(self) -> tuple[tuple[str, ...], tuple[tuple[Option, ...], ...], list[list[int]]]:
         """Paths of the layers, their options, and the ties."""
-        key = self._key("plan", self.weights, self.acts)
+        key = self.key("plan", self.weights, self.acts)
         record = cache.load_json(CACHE, key)
         if record is None:
             bench = self.bench
@@ -106,7 +107,7 @@ class Evaluator:
 
     def known(self, formats: Sequence[Option]) -> Known:
         """Return loss and costs of a choice, from the cache where it was measured before."""
-        key = self._key("choice", [(o.weight, o.act) for o in formats])
+        key = self.key("choice", [(o.weight, o.act) for o in formats])
         record = cache.load_json(CACHE, key)
         if record is None:
             import torch
@@ -123,7 +124,7 @@ class Evaluator:
 
     def sensitivities(self) -> dict[tuple[str, str, str], float]:
         """Return the loss of each layer alone, by path, part and format."""
-        key = self._key("sensitivity", self.weights, self.acts)
+        key = self.key("sensitivity", self.weights, self.acts)
         rows = cache.load_json(CACHE, key)
         if rows is None:
             found = self.bench.sensitivities(self.space.seed)
