@@ -45,7 +45,7 @@ def write(path, given, **changes):
     fields |= {"facts": {"Chosen point": "int4"}, "rows": records_of(given), "axes": AXES}
     fields |= {"tables": [row.layers for row in given], "x": "lut_sites", "y": "top1"}
     fields |= {"chosen": given.index(front.choice), "run": "runs/a", "quiet": QUIET}
-    fields |= {"commands": COMMANDS, "history": [(0, 0.1), (5, 0.3), (9, 0.5)]}
+    fields |= {"commands": COMMANDS, "history": [("a", [(0, 0.1), (5, 0.3), (9, 0.5)])]}
     page.write(page.Page(**(fields | changes)), path)
     return front
 
@@ -157,7 +157,7 @@ def test_a_click_opens_a_point_with_layers_plots_and_commands(opened):
     assert "LUT6" in opened.text("#tip")
     canvas.click(position=place)
     shown = opened.text("#point")
-    assert f"hwquant pareto runs/a --pick key:{key} --take" in shown
+    assert f"hwquant take runs/a --pick key:{key} -o hardware_{key}" in shown
     assert "conv2" in shown
     assert opened.page.locator("#point svg rect").count() >= 6
     assert str(opened.front.rows[target].metrics["lut_sites"]) in shown.replace(",", "")

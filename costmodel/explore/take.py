@@ -5,26 +5,35 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import hw
 import sim
 from costmodel.explore.folder import RunFolder
+from costmodel.explore.hardware_plan import Plan, as_priced
 from costmodel.explore.measure import point_key, quantized, trained
-from costmodel.explore.pricing import workload_of
 from costmodel.explore.space import Space
-from costmodel.explore.store import Row
-from costmodel.network import kernel_groups
-from hw.generate import kernel_name
+from costmodel.explore.store import Row, Status
+from hw.layers import LAYERS
 from hw.manifest import spec_to_json
 from hwquant import atomic
-from hwquant.errors import InputError
+from hwquant.errors import HwquantError, InputError
 from hwquant.ptq.recipe import Recipe
 
-__all__ = ["Taken", "take"]
+__all__ = [
+    "Taken",
+    "check_inputs",
+    "export_point",
+    "recipe_in",
+    "recipe_of",
+    "take",
+    "write_kernels",
+]
 
 CHECK_ITEMS = 64
+CHECK_NUMBERS = 1 << 21  # at most so many input numbers, unless one item has more
 MANIFEST = "manifest.json"
 
 
@@ -58,51 +67,84 @@ def take(folder: RunFolder, space: Space, row: Row) -> Taken:
     Raises `InputError` for a point that is not of this run; what export, generation and
     verification raise passes through.
     """
-    recipes = {point_key(space, recipe): recipe for recipe in space.points()}
-    if row.key not in recipes:
-        raise InputError(
-            f"{folder.root}: this point was computed by another version of the code or the data; "
-            "run the same sweep again first"
-        )
-    check = _export(folder, space, recipes[row.key])
-    names = _generate(folder, space, row)
-    report = sim.verify([folder.rtl / name for name in names], seed=space.seed)
+    recipe = recipe_of(folder, space, row)
+    check = export_point(space, recipe, folder.model)
+    plan = as_priced(space, row)
+    with atomic.atomic_folder(folder.rtl) as temporary:
+        write_kernels(plan, row, temporary)
+    report = sim.verify([folder.rtl / name for name in plan.kernels], seed=space.seed)
     report.write_junit(folder.verdict)
-    return Taken(names, check, report.to_json())
+    return Taken(tuple(plan.kernels), check, report.to_json())
 
 
-def _export(folder: RunFolder, space: Space, recipe: Recipe) -> dict[str, Any]:
+def recipe_in(space: Space, row: Row) -> Recipe | None:
+    """Return the recipe that the coordinates of a point tell, None where they are not enough.
+
+    A point that is not of the space's product (a search's) has its recipe's fields among them.
+    """
+    names = {field.name for field in fields(Recipe)}
+    told = {name: value for name, value in row.point.items() if name in names}
+    steps = told.get("steps")
+    if isinstance(steps, str):
+        told["steps"] = steps.split("+")
+    try:
+        return Recipe.from_dict(space.recipe | told)
+    except HwquantError:
+        return None
+
+
+def recipe_of(folder: RunFolder, space: Space, row: Row) -> Recipe:
+    """Return the recipe of a finished point, checked against the point's key.
+
+    Raises `InputError` for one that is not finished or not of this run.
+    """
+    if row.status is not Status.DONE:
+        raise InputError(f"{folder.root}: the point is {row.status}, only finished ones are taken")
+    likely = recipe_in(space, row)
+    for recipe in (*(() if likely is None else (likely,)), *space.points()):
+        if point_key(space, recipe) == row.key:
+            return recipe
+    raise InputError(
+        f"{folder.root}: this point was computed by another version of the code or the data; "
+        "run the same sweep again first"
+    )
+
+
+def check_inputs(space: Space) -> Any:
+    """Return the test items that exports are checked on, float32 of shape (n, ...)."""
+    items = trained(space.model, space.data).data.x_test[:CHECK_ITEMS].numpy()
+    return items[: max(CHECK_NUMBERS * len(items) // max(items.size, 1), 1)]
+
+
+def export_point(space: Space, recipe: Recipe, path: Path) -> dict[str, Any]:
+    """Quantize the point again, write it as QONNX and compare the file code for code."""
     from hwquant.export.check import check_qonnx
     from hwquant.export.qonnx import export_qonnx
 
     given = trained(space.model, space.data)
     qmodel = quantized(space.model, space.data, recipe, space.seed)
-    export_qonnx(qmodel, folder.model, given.data.sample)
-    found = check_qonnx(folder.model, given.data.x_test[:CHECK_ITEMS].numpy()).to_json()
+    export_qonnx(qmodel, path, given.data.sample)
+    found = check_qonnx(path, check_inputs(space)).to_json()
     names = ("images", "layers", "codes_compared", "differences", "proven", "failures", "islands")
     return {name: found[name] for name in names}
 
 
-def _generate(folder: RunFolder, space: Space, row: Row) -> tuple[str, ...]:
-    """Write one folder for each distinct kernel, and which layers run on it; return their names."""
-    work = workload_of(row.layers)
-    groups = kernel_groups(work, folding=space.folding, lanes=space.lanes)
-    users: dict[str, list[str]] = {}
-    specs = {kernel_name(spec): spec for spec, _ in groups}
-    for spec, members in groups:
-        users.setdefault(kernel_name(spec), []).extend(work.layers[i].name for i in members)
+def write_kernels(plan: Plan, row: Row, folder: Path) -> None:
+    """Write one folder for each distinct kernel, ``layers.json`` as ``hwquant rtl`` does, and more.
+
+    ``manifest.json`` says which point it is, the folding, and which layers use which kernel.
+    """
+    for name, (spec, style) in plan.kernels.items():
+        hw.generate(spec, folder / name, style=style)
+    users = {unit.layer: unit.kernel for unit in plan.units}
+    atomic.write_text(folder / LAYERS, json.dumps({"layers": users}, indent=2) + "\n")
     manifest: Mapping[str, Any] = {
         "point": row.point,
         "key": row.key,
-        "folding": space.folding,
-        "lanes": space.lanes,
+        "folding": plan.folding,
         "kernels": [
-            {"name": name, "layers": users[name], "spec": spec_to_json(spec)}
-            for name, spec in specs.items()
+            {"name": name, "layers": plan.users(name), "style": style, "spec": spec_to_json(spec)}
+            for name, (spec, style) in plan.kernels.items()
         ],
     }
-    with atomic.atomic_folder(folder.rtl) as temporary:
-        for name, spec in specs.items():
-            hw.generate(spec, temporary / name)
-        atomic.write_text(temporary / MANIFEST, json.dumps(manifest, indent=2) + "\n")
-    return tuple(specs)
+    atomic.write_text(folder / MANIFEST, json.dumps(manifest, indent=2) + "\n")

@@ -11,72 +11,6 @@ async function unpack(text) {
 const byId = (id) => document.getElementById(id);
 const read = (column, row) => "words" in column ? column.words[column.codes[row]] : column.values[row];
 
-function element(tag, attributes, ...children) {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes || {})) {
-    if (name === "text") made.textContent = value;
-    else if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
-    else made.setAttribute(name, value);
-  }
-  made.append(...children);
-  return made;
-}
-
-function svg(tag, attributes, ...children) {
-  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  made.append(...children);
-  return made;
-}
-
-function tell(value) {
-  if (value === null || value === undefined) return "";
-  return typeof value === "number" ? value.toLocaleString("en", { maximumFractionDigits: 6 }) : String(value);
-}
-
-// Horizontal bars, one a layer.
-function bars(title, names, values) {
-  const most = Math.max(...values, 1), row = 18, left = 170, width = 520;
-  const chart = svg("svg", { viewBox: `0 0 ${width} ${names.length * row + 6}`, class: "chart", role: "img", "aria-label": title });
-  names.forEach((name, k) => {
-    const label = svg("text", { x: left - 6, y: k * row + 13, "text-anchor": "end" });
-    label.textContent = name.length > 26 ? `…${name.slice(-25)}` : name;
-    const long = values[k] / most * (width - left - 60);
-    const value = svg("text", { x: left + long + 5, y: k * row + 13 });
-    value.textContent = tell(values[k]);
-    chart.append(label, svg("rect", { x: left, y: k * row + 3, width: long, height: 12 }), value);
-  });
-  return element("figure", {}, chart, element("figcaption", { text: title }));
-}
-
-// A curve that holds its value until the next point.
-function curve(title, pairs, xLabel) {
-  const width = 520, height = 240, left = 46, low = 32;
-  const xs = pairs.map((p) => p[0]), ys = pairs.map((p) => p[1]);
-  const [x1, y1] = [Math.max(...xs) || 1, Math.max(...ys) || 1];
-  const at = (x, y) => [left + x / x1 * (width - left - 8), (height - low) * (1 - y / y1 * .94)];
-  let path = "";
-  pairs.forEach(([x, y], k) => {
-    const [px, py] = at(x, y);
-    path += k ? `H${px.toFixed(1)}V${py.toFixed(1)}` : `M${px.toFixed(1)},${py.toFixed(1)}`;
-  });
-  const chart = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": title }, svg("path", { d: path }));
-  for (const tick of niceTicks(0, x1, 5)) {
-    const label = svg("text", { x: at(tick, 0)[0], y: height - 14, "text-anchor": "middle" });
-    label.textContent = short(tick);
-    chart.append(label);
-  }
-  for (const tick of niceTicks(0, y1, 4)) {
-    const label = svg("text", { x: left - 6, y: at(0, tick)[1] + 4, "text-anchor": "end" });
-    label.textContent = short(tick);
-    chart.append(label);
-  }
-  const name = svg("text", { x: width / 2, y: height - 1, "text-anchor": "middle" });
-  name.textContent = xLabel;
-  chart.append(name);
-  return [chart, element("figcaption", { text: title })];
-}
-
 // Whether a rival dominates a place; rivals are a front in order of x, so of those not farther
 // the last is the best.
 function beaten(rivals, [x, y]) {
@@ -96,8 +30,9 @@ function start(data) {
   const get = (name, row) => columns.has(name) ? read(columns.get(name), row) : null;
   const axisOf = new Map(data.axes.map((axis) => [axis.name, axis]));
   const families = Object.entries(data.families);
+  const runs = columns.has("run") ? columns.get("run").words.filter(Boolean) : [];
   const kept = (() => { try { return JSON.parse(sessionStorage.getItem(`hwquant:${document.title}`)) || {}; } catch { return {}; } })();
-  const state = { x: data.x, y: data.y, off: [], method: "", run: "", layer: "", format: "", text: "", log: false, intervals: true, chosen: data.chosen, ...kept };
+  const state = { x: data.x, y: data.y, off: [], method: "", run: "", layer: "", format: "", text: "", log: false, intervals: true, names: true, chosen: data.chosen, ...kept };
   if (!axisOf.has(state.x)) state.x = data.x;
   if (!axisOf.has(state.y)) state.y = data.y;
   if (!(state.chosen >= -1 && state.chosen < rowCount)) state.chosen = data.chosen;
@@ -154,11 +89,17 @@ function start(data) {
       const sure = beaten(rivals, best);
       const [shape, colour] = data.families[get("family", row)] || ["o", "#777777"];
       const bars = state.intervals ? [axisX(Math.max(bound(X, row, "low"), 1e-9)), axisX(Math.max(bound(X, row, "high"), 1e-9)), bound(Y, row, "low"), bound(Y, row, "high")] : null;
-      return { i: row, x: axisX(value(X, row)), y: value(Y, row), shape, colour, sure, on: onFront.has(row), bars };
+      return { i: row, x: axisX(value(X, row)), y: value(Y, row), shape, colour, sure, on: onFront.has(row), bars, run: runs.indexOf(get("run", row)) };
     });
     points.sort((a, b) => a.on - b.on);
-    scene = { points, front: front.sort((a, b) => value(X, a) - value(X, b)), chosen: state.chosen, log: state.log,
+    const level = data.baselines[state.y];
+    const fronts = runs.length < 2 || state.run ? [] : runs.map((run) => {
+      const mine = shown.filter((row) => get("run", row) === run);
+      return frontOf(mine.map((row) => [sign(X) * value(X, row), sign(Y) * value(Y, row)])).map((k) => [axisX(value(X, mine[k])), value(Y, mine[k])]);
+    });
+    scene = { points, fronts, level: level === undefined ? null : level * Y.factor, named: state.names ? (row) => get("label", row) : null, front: front.sort((a, b) => value(X, a) - value(X, b)), chosen: state.chosen, log: state.log,
               xLabel: X.label, yLabel: Y.label, xGoodLow: sign(X) > 0 };
+    tellMeaning(points);
     const failed = visible.filter((row) => get("status", row) === "failed").length;
     byId("shown").textContent = `${points.length} of ${rowCount} points, ${front.length} on the front` + (failed ? `, ${failed} failed` : "");
     try { sessionStorage.setItem(`hwquant:${document.title}`, JSON.stringify(state)); } catch { /* private mode */ }
@@ -169,22 +110,40 @@ function start(data) {
     const box = byId("tip");
     box.style.display = row < 0 ? "none" : "block";
     if (row < 0) return;
-    const lines = [state.x, state.y].map((name) => {
-      const axis = axisOf.get(name), scaled = (v) => tell(+(v * axis.factor).toPrecision(6));
-      const low = get(`${name}_low`, row), high = get(`${name}_high`, row);
-      return `${axis.label}: ${scaled(get(name, row))}` + (low === null ? "" : ` (${scaled(low)} to ${scaled(high)})`);
-    });
+    const lines = [state.x, state.y].map((name) => `${axisOf.get(name).label}: ${withInterval(name, row)}`);
+    const point = scene.points.find((p) => p.i === row);
+    if (point) lines.push(point.on ? "on the front" : point.sure ? "surely dominated" : "dominated by the estimates");
     box.replaceChildren(element("strong", { text: label(row) }), ...lines.map((line) => element("div", { text: line })));
     const room = byId("canvas").clientWidth - box.offsetWidth - 8;
     box.style.left = `${Math.max(0, Math.min(at[0] + 14, room))}px`;
     box.style.top = `${at[1] + 14}px`;
   }
 
+  // What the shades and lines of the plot mean, and how many points are of each kind.
+  function tellMeaning(points) {
+    const count = (test) => points.filter(test).length;
+    const kinds = [["on the front", "on", count((p) => p.on)], ["dominated by the estimates", "off", count((p) => !p.on && !p.sure)], ["surely dominated, whatever the truth within the intervals", "sure", count((p) => !p.on && p.sure)]];
+    byId("meaning").replaceChildren(...kinds.map(([text, kind, number]) => {
+      const sample = element("canvas", { width: 16, height: 16, class: "swatch" }), c = sample.getContext("2d");
+      paint(c, { shape: "o", colour: "#0072B2", on: kind === "on", sure: kind === "sure" }, 8, 8);
+      return element("span", { "data-kind": kind, "data-count": number }, sample, `${number.toLocaleString("en")} ${text}`);
+    }));
+  }
+
+  // A value with the ends of its interval, in the unit of its axis.
+  function withInterval(name, row) {
+    const value = get(name, row), low = get(`${name}_low`, row), high = get(`${name}_high`, row);
+    const factor = axisOf.has(name) ? axisOf.get(name).factor : 1;
+    const scaled = (v) => tell(+(v * factor).toPrecision(6)) + (factor === 100 ? " %" : "");
+    if (typeof value !== "number" || typeof low !== "number") return typeof value === "number" && factor !== 1 ? scaled(value) : tell(value);
+    return low === high ? `${scaled(value)} (exact)` : `${scaled(value)} (${scaled(low)} to ${scaled(high)})`;
+  }
+
   function details(row) {
     const pairs = data.columns.filter((c) => !/_(low|high)$/.test(c.name)).map((c) => [c.name, read(c, row)])
       .filter(([, v]) => v !== null && v !== "")
-      .flatMap(([name, v]) => [element("dt", { text: name }), element("dd", { text: tell(v) })]);
-    const parts = [element("dl", {}, ...pairs)];
+      .map(([name]) => element("div", {}, element("dt", { text: name }), element("dd", { text: withInterval(name, row) })));
+    const parts = [element("dl", { class: "wide" }, ...pairs)];
     const shape = shapeOf(row);
     if (shape) {
       const names = layerFieldNames(row), fields = names.map((name) => layerField(row, name));
@@ -192,22 +151,33 @@ function start(data) {
       const lines = shape.names.map((name, k) => element("tr", {}, element("td", { text: name }), ...fields.map((f) => element("td", { text: tell(f[k]) }))));
       parts.push(element("h3", { text: "Layers" }), element("div", { class: "scroll" }, element("table", {}, element("thead", {}, head), element("tbody", {}, ...lines))));
       const charts = [["lut_sites", "LUT6 sites of each layer's kernels"], ["weight_bits", "Weight memory of each layer, bits"], ["cycles", "Cycles of each layer"]]
-        .filter(([name]) => names.includes(name)).map(([name, title]) => bars(title, shape.names, layerField(row, name).map((v) => v || 0)));
+        .filter(([name]) => names.includes(name)).map(([name, title]) => bars(title, shape.names, layerField(row, name).map((v) => v || 0), name));
       parts.push(element("div", { class: "two" }, ...charts));
     }
     parts.push(element("h3", { text: "Take it further" }));
     for (const [what, command] of data.commands) {
       const text = command.replaceAll("{key}", get("key", row)).replaceAll("{run}", get("run", row) || data.run);
-      const copy = element("button", { type: "button", text: "Copy", onclick: async () => { await navigator.clipboard.writeText(text); copy.textContent = "Copied"; } });
+      const copy = element("button", { type: "button", text: "Copy", onclick: async () => {
+        try { await navigator.clipboard.writeText(text); copy.textContent = "Copied"; } catch { copy.textContent = "Select and copy"; }
+      } });
       parts.push(element("div", { class: "quiet", text: `${what} ` }, copy), element("pre", { text }));
     }
     byId("point-title").textContent = `Point ${label(row)}`;
     byId("point").replaceChildren(...parts);
   }
 
+  // Histograms and sensitivity, of points that have them; the others say how to get them.
+  function showKept(row) {
+    const found = data.details[row];
+    const names = data.commands.filter(([, command]) => command.startsWith("hwquant report"));
+    const hint = names.length && get("status", row) === "done" ? [element("p", { class: "quiet", text: `No histograms of this point yet: hwquant report ${get("run", row) || data.run} --pick key:${get("key", row)}` })] : [];
+    byId("kept").replaceChildren(...(found ? pointCharts(found) : hint));
+  }
+
   function pick(row) {
     state.chosen = row;
     details(row);
+    showKept(row);
     rebuild();
     plot.draw();
     table();
@@ -272,7 +242,7 @@ function start(data) {
   formats();
   byId("filter").value = state.text;
   byId("filter").oninput = () => set("text")(byId("filter").value);
-  for (const name of ["log", "intervals"]) {
+  for (const name of ["log", "intervals", "names"]) {
     byId(name).checked = state[name];
     byId(name).onchange = () => set(name, name === "log")(byId(name).checked);
   }
@@ -283,10 +253,7 @@ function start(data) {
     } });
     box.checked = !state.off.includes(name);
     const sample = element("canvas", { width: 14, height: 14, class: "swatch" }), c = sample.getContext("2d");
-    c.fillStyle = colour;
-    c.beginPath();
-    SHAPES[shape](c, 7, 7, 5);
-    c.fill();
+    paint(c, { shape, colour, on: true }, 7, 7);
     return element("label", {}, box, sample, name);
   }));
 
@@ -295,12 +262,26 @@ function start(data) {
   byId("farther").onclick = () => plot.zoom(1.4);
   byId("whole").onclick = () => plot.fit();
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => plot.draw());
+  const themes = ["system", "light", "dark"], button = byId("theme");
+  function theme(name) {
+    if (name === "system") delete document.documentElement.dataset.theme; else document.documentElement.dataset.theme = name;
+    button.textContent = `Theme: ${name}`;
+    button.setAttribute("aria-label", `Colours: ${name}`);
+    try { localStorage.setItem("hwquant:theme", name); } catch { /* private mode */ }
+    if (plot.view) plot.draw();
+  }
+  button.hidden = false;
+  button.onclick = () => theme(themes[(themes.indexOf(document.documentElement.dataset.theme || "system") + 1) % 3]);
+  let last = "system";
+  try { last = localStorage.getItem("hwquant:theme") || last; } catch { /* private mode */ }
+  theme(themes.includes(last) ? last : "system");
   refresh(true);
   if (state.chosen !== data.chosen) details(state.chosen);
-  if (data.history.length > 1) {
-    const figure = byId("history");
-    figure.hidden = false;
-    figure.append(...curve("Hypervolume of the front while the sweep ran (share of the unit square)", data.history, "seconds"));
+  if (state.chosen >= 0) showKept(state.chosen);
+  const series = data.history.filter((s) => s.pairs.length > 1);
+  if (series.length) {
+    byId("history").hidden = false;
+    byId("history").append(curves("Hypervolume of the front while the sweep ran (share of the unit square)", series, "seconds", "history"));
   }
   document.documentElement.dataset.ready = "1";
 }

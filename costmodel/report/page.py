@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The offline page of a run: one HTML file that asks the network for nothing.
 
-``page.html`` is the frame, ``page.css`` its look (light or dark, as the reader's system),
-``scatter.js`` the plot and ``page.js`` everything around it; all of it and the data become one
-file.  Without JavaScript the chosen point and the figure are still there.
+``page.html`` is the frame, ``page.css`` its look (light or dark, as the reader's system or as
+chosen), ``scatter.js`` the plot, ``charts.js`` small figures and ``page.js`` everything around
+them; all of it and the data become one file.  Without JavaScript the chosen point and the figure
+are still there.
 """
 
 from __future__ import annotations
@@ -15,14 +16,17 @@ from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import Any, Final
 
 from hwquant import atomic
 
 from . import data
+from .compare import Table
 from .plots import STYLE, Axis
 
 __all__ = ["Page", "render", "write"]
+
+SCRIPTS: Final = ("scatter.js", "charts.js", "page.js")
 
 
 @dataclass(frozen=True)
@@ -32,8 +36,10 @@ class Page:
     ``rows`` are flat records (``key``, ``label``, ``family`` and ``steps`` have a meaning to the
     page, ``NAME_low`` and ``NAME_high`` are the interval of ``NAME``); ``tables`` are their layers
     in the same order; ``chosen`` is a row's index; ``commands`` pairs what a command does with the
-    command, in which ``{key}`` and ``{run}`` stand for the point; ``history`` pairs seconds and
-    hypervolume; ``figures`` pairs captions and SVG; ``refresh`` is seconds, 0 for a finished run.
+    command, in which ``{key}`` and ``{run}`` stand for the point; ``history`` names curves of
+    (seconds, hypervolume); ``figures`` pairs captions and SVG; ``cards`` are (title, value, what it
+    is); ``extra`` are further tables; ``details`` (`costmodel.report.details`) belong to rows by
+    index; ``level`` is that of the intervals; ``refresh`` is seconds, 0 for a finished run.
     """
 
     title: str
@@ -50,8 +56,12 @@ class Page:
     quiet: Sequence[str] = ()
     commands: Sequence[tuple[str, str]] = ()
     environment: Mapping[str, Any] = field(default_factory=dict)
-    history: Sequence[tuple[float, float]] = ()
+    history: Sequence[tuple[str, Sequence[tuple[float, float]]]] = ()
     figures: Sequence[tuple[str, str]] = ()
+    cards: Sequence[tuple[str, str, str]] = ()
+    extra: Sequence[Table] = ()
+    details: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+    level: float = 0.9
     refresh: int = 0
 
 
@@ -79,9 +89,45 @@ def _packed(page: Page) -> str:
             "run": page.run,
             "quiet": list(page.quiet),
             "commands": [list(pair) for pair in page.commands],
-            "history": [list(pair) for pair in page.history],
+            "history": [{"name": name, "pairs": list(pairs)} for name, pairs in page.history],
+            "details": {str(row): dict(record) for row, record in page.details.items()},
+            "baselines": _baselines(page),
         }
     )
+
+
+def _baselines(page: Page) -> dict[str, float]:
+    """Return the value of the float network for every metric that has one in all rows alike."""
+    found = {}
+    for axis in page.axes:
+        values = {row.get(f"float_{axis.name}") for row in page.rows} - {None}
+        if len(values) == 1:
+            found[axis.name] = float(values.pop())
+    return {name: value for name, value in found.items() if value == value}  # noqa: PLR0124 (NaN)
+
+
+def _cards(cards: Sequence[tuple[str, str, str]]) -> str:
+    return "".join(
+        f'<div class="card"><span>{html.escape(title)}</span><b>{html.escape(value)}</b>'
+        f"<span>{html.escape(about)}</span></div>"
+        for title, value, about in cards
+    )
+
+
+def _extra(table: Table) -> str:
+    """Return a section with a table: texts to the left, numbers to the right."""
+    head = "".join(f"<th>{html.escape(str(name))}</th>" for name in table.head)
+    lines = "".join(f"<tr>{''.join(_cell(value) for value in line)}</tr>" for line in table.lines)
+    return (
+        f"<h2>{html.escape(table.title)}</h2>\n"
+        f'<p class="quiet">{html.escape(table.lead)}</p>\n<div class="scroll"><table><thead><tr>'
+        f"{head}</tr></thead><tbody>{lines}</tbody></table></div>\n"
+    )
+
+
+def _cell(value: Any) -> str:
+    text = ' class="text"' if isinstance(value, str) else ""
+    return f"<td{text}>{html.escape(str(value))}</td>"
 
 
 def _layers(layers: Sequence[Mapping[str, Any]]) -> str:
@@ -125,9 +171,12 @@ def render(page: Page) -> str:
         lead=html.escape(page.lead),
         refresh=refresh,
         css=_resource("page.css"),
-        script=_resource("scatter.js") + _resource("page.js"),
+        script="".join(map(_resource, SCRIPTS)),
         figure=_inline(page.figure_svg),
         figures=figures,
+        tables="".join(map(_extra, page.extra)),
+        cards=_cards(page.cards),
+        level=f"{page.level:.0%}",
         facts=_pairs(page.facts),
         layers=_layers(page.tables[page.chosen] if page.tables else ()),
         commands=commands,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -20,7 +20,8 @@ from hwquant.block import BlockFormat, parse
 from hwquant.errors import InputError
 from hwquant.formats import Codebook, Integer
 
-__all__ = ["KNOWN", "STYLE", "Axis", "Figure", "axis", "draw", "family"]
+__all__ = ["KNOWN", "SIZE", "SIZES", "STYLE", "Axis", "Figure"]
+__all__ += ["axis", "draw", "family", "inches"]
 
 SUFFIXES = (".png", ".svg", ".pdf")
 # family -> (marker, colour)
@@ -32,7 +33,11 @@ STYLE = {
     "minifloat E4+": ("D", "#CC79A7"),
     "codebook": ("P", "#E69F00"),
     "block-scaled": ("X", "#666666"),
+    "mixed": ("*", "#999933"),
 }
+SIZE: Final = "page"
+SIZES: Final = {"page": (5.6, 3.7), "column": (3.45, 2.6), "wide": (7.1, 3.6), "slide": (10.0, 5.6)}
+"""Inches: a web page, one column and the full width of a two-column paper, a slide."""
 # Tried in turn, in points from the marker.
 LABEL_OFFSETS = ((6, 5), (6, -11), (-6, 6), (-6, -12), (12, 14), (12, -20), (-12, 16), (-12, -22))
 MARKER_PIXELS = 7
@@ -50,7 +55,10 @@ class Axis:
 
 @dataclass(frozen=True)
 class Figure:
-    """What is drawn: ``x`` and ``y`` of each point, its weight format, its label, the flow."""
+    """What is drawn: ``x`` and ``y`` of each point, its weight format or family, its label.
+
+    ``caption`` says the flow; ``size`` is a name of `SIZES` or WIDTHxHEIGHT in inches.
+    """
 
     x: Sequence[float]
     y: Sequence[float]
@@ -61,6 +69,7 @@ class Figure:
     caption: str = ""
     chosen: int | None = None
     baseline: float | None = None
+    size: str = SIZE
 
 
 KNOWN = (
@@ -102,6 +111,29 @@ def family(format_name: str) -> str:
     return "minifloat E0-E1" if bits <= 1 else f"minifloat E{bits if bits < 4 else '4+'}"
 
 
+def inches(size: str) -> tuple[float, float]:
+    """Return width and height of a size: a name of `SIZES` or WIDTHxHEIGHT in inches.
+
+    >>> inches("column"), inches("6x4")
+    ((3.45, 2.6), (6.0, 4.0))
+
+    Raises `InputError` for anything else.
+    """
+    if size in SIZES:
+        return SIZES[size]
+    width, _, height = size.partition("x")
+    try:
+        found = float(width), float(height)
+    except ValueError:
+        found = (0.0, 0.0)
+    if not all(1 <= side <= 40 for side in found):
+        raise InputError(
+            f"figure size {size!r}, allowed: {', '.join(SIZES)}, "
+            "or WIDTHxHEIGHT in inches (1 to 40)"
+        )
+    return found
+
+
 def draw(figure: Figure, *paths: str | Path) -> None:
     """Draw ``figure`` to every path; the suffix (png, svg, pdf) names the format.
 
@@ -116,7 +148,8 @@ def draw(figure: Figure, *paths: str | Path) -> None:
         "font.size": 8.5,
         "axes.spines.top": False,
         "axes.spines.right": False,
-        "svg.fonttype": "path",
+        "svg.fonttype": "path",  # outlines, so that no viewer needs the font
+        "pdf.fonttype": 42,  # TrueType inside the file: what journals ask for
         "svg.hashsalt": "hwquant",
         "figure.dpi": 200,
     }
@@ -141,7 +174,7 @@ def _drawing(figure: Figure) -> Any:
     y = np.asarray(figure.y, dtype=float) * figure.y_axis.factor
     senses = (figure.x_axis.sense, figure.y_axis.sense)
     on_front = pareto.front(np.column_stack([x, y]), senses)
-    drawing = Drawing(figsize=(5.6, 3.7))
+    drawing = Drawing(figsize=inches(figure.size))
     FigureCanvasAgg(drawing)
     axes = drawing.add_subplot()
     axes.grid(visible=True, color="#E6E6E6", linewidth=0.6)
@@ -188,7 +221,7 @@ def _front_line(axes: Any, x: Any, y: Any, senses: tuple[pareto.Sense, pareto.Se
 
 
 def _points(axes: Any, x: Any, y: Any, formats: Sequence[str], on_front: Any) -> None:
-    families = np.array([family(name) for name in formats])
+    families = np.array([name if name in STYLE else family(name) for name in formats])
     for name, (marker, colour) in STYLE.items():
         mine = families == name
         if not mine.any():

@@ -5,31 +5,53 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
-from costmodel.explore.certainty import accuracy_interval
 from costmodel.explore.folder import RunFolder
 from costmodel.explore.row import Row, Status
 from costmodel.explore.rows import numeric_columns
-from costmodel.explore.space import Space, coordinates, label
-from costmodel.explore.table import table
-from costmodel.explore.take import Taken
+from costmodel.explore.space import Space, label
+from costmodel.explore.take import Taken, recipe_in
 from costmodel.report import page, plots
-from costmodel.report.front import Front, growth
+from costmodel.report.compare import Other, Table, compared
+from costmodel.report.details import read_details
+from costmodel.report.front import Front, find_front, growth
+from costmodel.report.records import LEVEL, family_of, records_of
 from hwquant import atomic
 
-__all__ = ["draw_front", "flow_of", "write_page"]
+__all__ = ["COMMANDS", "QUIET", "Other", "draw_front", "flow_of", "write_page"]
 
 QUIET: Final = (
     "flow", "style", "source", "folding", "lanes", "float_top1", "macs", "key", "family", "label",
     "test_items", "run",
 )  # fmt: skip
 """What the page's table leaves out: the same for every point, or told elsewhere."""
-LEVEL: Final = 0.9
+
+COMMANDS: Final = (
+    (
+        "Everything in one folder: QONNX, RTL, weight memories, cost, proof",
+        "hwquant take {run} --pick key:{key} -o hardware_{key}",
+    ),
+    (
+        "Check that folder again, bit for bit",
+        "hwquant take --check hardware_{key} && hwquant verify hardware_{key}/rtl",
+    ),
+    (
+        "Price it for another folding or part",
+        "hwquant cost hardware_{key}/model.onnx --fps 1000 --json",
+    ),
+    (
+        "Histograms and sensitivity of this point, on this page",
+        "hwquant report {run} --pick key:{key}",
+    ),
+)
+"""What can be done with a point, from the folder above the run's."""
 
 
-def flow_of(rows: Sequence[Row]) -> str:
+def flow_of(rows: Iterable[Row]) -> str:
     """Return which flow priced the rows: every figure is shown with it."""
     return "; ".join(sorted({str(row.metrics["flow"]) for row in rows if "flow" in row.metrics}))
 
@@ -39,92 +61,97 @@ def folding_of(space: Space) -> str:
     return f"folding {space.folding}, {space.lanes} lanes a kernel"
 
 
-def draw_front(front: Front, space: Space, *paths: Any) -> None:
-    """Draw the figure of a front; the suffix of each path names the format."""
-    floats = [row.metrics.get("float_top1") for row in front.rows]
-    baseline = floats[0] if front.y_axis.name == "top1" else None
-    records = [row.point for row in front.rows]
+def draw_front(front: Front, space: Space, *paths: Any, size: str = plots.SIZE) -> None:
+    """Draw the figure of a front; the suffix of each path names the format, ``size`` its size."""
+    rows = list(front.rows)
+    baseline = rows[0].metrics.get("float_top1") if front.y_axis.name == "top1" else None
     figure = plots.Figure(
         front.x,
         front.y,
-        [record["weight"] for record in records],
-        [label(record) for record in records],
+        [family_of(row) for row in rows],
+        [label(row.point) for row in rows],
         front.x_axis,
         front.y_axis,
-        f"{space.model}; {folding_of(space)}. {flow_of(front.rows)}.",
+        f"{space.model}; {folding_of(space)}. {flow_of(rows)}.",
         front.chosen,
         baseline,
+        size,
     )
     plots.draw(figure, *paths)
-
-
-COMMANDS: Final = (
-    (
-        "Export this point as QONNX, generate its kernels, verify them bit for bit",
-        "hwquant pareto {run} --pick key:{key} --take",
-    ),
-    (
-        "Check the exported network against exact integers",
-        "hwquant export {run}/model.onnx --check",
-    ),
-    ("Price it again, layer by layer", "hwquant cost {run}/model.onnx --json"),
-)
-"""What can be done with a point."""
 
 
 def _facts(front: Front, space: Space, rows: Sequence[Row], taken: Taken | None) -> dict[str, Any]:
     metrics = front.choice.metrics
     failed = sum(row.status is Status.FAILED for row in rows)
     facts: dict[str, Any] = {
-        "Chosen point": f"{label(front.choice.point)} ({front.choice.point['steps']})",
-        "Top-1 accuracy": f"{metrics['top1']:.2%} (float {metrics['float_top1']:.2%})",
-        "Logic": f"{metrics['lut_sites']:,} LUT6 sites, {metrics['ff']:,} flip-flops, "
-        f"{metrics['dsp']} DSP; {folding_of(space)}",
-        "Weight memory": f"{metrics['weight_bits']:,} bit: {metrics['memory_luts']:,} LUTs and "
-        f"{metrics['memory_bram18']} block RAMs of 18 kbit",
-        "Widest accumulator": f"{metrics['acc_bits']} bit, certified from the weights",
-        "Front": f"{sum(front.mask)} of {len(front.rows)} finished points, "
-        f"normalised hypervolume {front.hypervolume:.3f}",
-        "Priced by": flow_of(rows),
+        "Chosen point": f"{label(front.choice.point)} ({front.choice.point.get('steps', '')})"
     }
+    if "top1" in metrics:
+        facts["Top-1 accuracy"] = f"{metrics['top1']:.2%}" + (
+            f" (float {metrics['float_top1']:.2%})" if "float_top1" in metrics else ""
+        )
+    if {"lut_sites", "ff", "dsp"} <= metrics.keys():
+        facts["Logic"] = (
+            f"{metrics['lut_sites']:,} LUT6 sites, {metrics['ff']:,} flip-flops, "
+            f"{metrics['dsp']} DSP; {folding_of(space)}"
+        )
+    if {"weight_bits", "memory_luts", "memory_bram18"} <= metrics.keys():
+        facts["Weight memory"] = (
+            f"{metrics['weight_bits']:,} bit: {metrics['memory_luts']:,} LUTs and "
+            f"{metrics['memory_bram18']} block RAMs of 18 kbit"
+        )
+    if "acc_bits" in metrics:
+        facts["Widest accumulator"] = f"{metrics['acc_bits']} bit, certified from the weights"
+    facts["Front"] = (
+        f"{sum(front.mask)} of {len(front.rows)} finished points, "
+        f"normalised hypervolume {front.hypervolume:.3f}"
+    )
+    facts["Priced by"] = flow_of(rows)
     if failed:
         facts["Failed points"] = f"{failed}, with the reason in the table"
-    if taken is not None:
-        check, proof = taken.check, taken.verification
-        facts["QONNX check"] = (
-            f"{check['codes_compared']:,} codes and accumulators in {check['layers']} layers, "
-            f"{check['differences']} differences"
-        )
-        facts["RTL proof"] = (
-            f"{proof['kernels']} kernels, {proof['product_checks']:,} products and "
-            f"{proof['mac_steps']:,} accumulator steps in Verilator, "
-            f"{proof['mismatches']} mismatches"
-        )
-        covered = proof["coverage"]
-        facts["RTL proof covers"] = (
-            f"{covered['bins_hit']} of {covered['bins_possible']} bins of functional coverage"
-        ) + "".join(f"; {label} missed {', '.join(b)}" for label, b in covered["missed"].items())
-    return facts
+    return facts | ({} if taken is None else _proof(taken))
 
 
-def records_of(rows: Sequence[Row], run: str = "") -> list[dict[str, Any]]:
-    """Return flat records for the page: table, label, family, and intervals where there are any."""
-    found = []
-    for row, record in zip(rows, table(rows), strict=True):
-        full = {"label": label(row.point)} | record
-        full["key"] = row.key[:12]
-        full["family"] = plots.family(str(row.point["weight"]))
-        items, share = row.metrics.get("test_items"), row.metrics.get("top1")
-        if items and share is not None:
-            low, high = accuracy_interval(share, int(items), LEVEL)
-            full |= {"top1_low": float(low), "top1_high": float(high)}
-        found.append(full | ({"run": run} if run else {}))
-    return found
+def _proof(taken: Taken) -> dict[str, Any]:
+    check, proof = taken.check, taken.verification
+    covered = proof["coverage"]
+    missed = "".join(f"; {name} missed {', '.join(b)}" for name, b in covered["missed"].items())
+    return {
+        "QONNX check": f"{check['codes_compared']:,} codes and accumulators in {check['layers']} "
+        f"layers, {check['differences']} differences",
+        "RTL proof": f"{proof['kernels']} kernels, {proof['product_checks']:,} products and "
+        f"{proof['mac_steps']:,} accumulator steps in Verilator, "
+        f"{proof['mismatches']} mismatches",
+        "RTL proof covers": f"{covered['bins_hit']} of {covered['bins_possible']} bins of "
+        f"functional coverage{missed}",
+    }
+
+
+def _cards(front: Front, rows: Sequence[Row]) -> list[tuple[str, str, str]]:
+    """Return the figures at the top of the page: title, value, what it is."""
+    metrics, axes = front.choice.metrics, (front.x_axis, front.y_axis)
+    waiting = len(rows) - sum(row.status in (Status.DONE, Status.FAILED) for row in rows)
+    failed = sum(row.status is Status.FAILED for row in rows)
+    state = f"of {len(rows)}" + (f", {waiting} to do" if waiting else "")
+    state += f", {failed} failed" if failed else ""
+    cards = [
+        ("Points finished", f"{len(front.rows):,}", state),
+        ("On the front", f"{sum(front.mask)}", f"hypervolume {front.hypervolume:.3f}"),
+        ("Picked", label(front.choice.point), str(front.choice.point.get("steps", ""))),
+    ]  # fmt: skip
+    for axis in axes:
+        value = metrics[axis.name] * axis.factor
+        shown = f"{value:,.2f}" if axis.factor != 1 else f"{value:,.6g}"
+        about = axis.label
+        if axis.name == "top1" and "float_top1" in metrics:
+            about += f", float {metrics['float_top1'] * axis.factor:.2f}"
+        cards.append((axis.name, shown, about))
+    return cards
 
 
 def _axes(rows: Sequence[Row], front: Front) -> list[plots.Axis]:
     """Return the figure's two axes and every other metric that is a number."""
-    names = numeric_columns(rows)
+    names = {n for n in numeric_columns(rows) if not n.endswith(("_low", "_high"))}
     known = [axis for axis in plots.KNOWN if axis.name in names]
     mine = [front.x_axis, front.y_axis]
     rest = sorted(names - {axis.name for axis in known})
@@ -139,46 +166,70 @@ def write_page(
     front: Front,
     taken: Taken | None = None,
     *,
-    other: tuple[str, Sequence[Row]] | None = None,
+    other: Other | None = None,
     refresh: int = 0,
+    output: str | Path | None = None,
 ) -> None:
-    """Write the figures and ``report.html`` of a run, and the recipe of the chosen point.
+    """Write the figures and the page of a run, and the recipe of the chosen point.
 
-    ``other`` is the name and the rows of a run to compare with; ``refresh`` makes the page load
-    itself again after so many seconds, while the run goes on.
+    ``other`` is a run to compare with; ``refresh`` makes the page load itself again after so many
+    seconds, while the run goes on.  With ``output`` the page alone is written, to that file.
+
+    Raises `InputError` where the other run has nothing to compare.
     """
     rows = list(rows)  # a page shows all of them
-    for recipe in space.points():
-        if coordinates(recipe) == front.choice.point:
+    if output is None or Path(output) == folder.report:
+        recipe = recipe_in(space, front.choice)
+        if recipe is not None:
             atomic.write_text(folder.recipe, recipe.to_toml())
-    draw_front(front, space, folder.figure(".png"), folder.figure(".svg"))
+        draw_front(front, space, folder.figure(".png"), folder.figure(".svg"))
+    drawing = _svg(front, space)
     environment: Mapping[str, Any] = json.loads(folder.environment.read_text())
     flat = {k: v for k, v in environment.items() if k != "packages"} | environment["packages"]
-    name = folder.root.name
-    every, records = rows[:], records_of(rows, name if other else "")
+    name = folder.root.resolve().name
+    every, records = rows[:], records_of(rows, name if other else "", space)
+    tables: list[Table] = []
+    history = [(name, growth(front))]
     if other is not None:
-        every += other[1]
-        records += records_of(other[1], other[0])
-    chosen = next(i for i, row in enumerate(rows) if row.key == front.choice.key)
+        tables = compared(front, folder, other)
+        theirs = list(other.rows)
+        every += theirs
+        records += records_of(theirs, other.name)
+        history.append((other.name, growth(find_front(theirs, front.x_axis, front.y_axis))))
+    places = {row.key: i for i, row in enumerate(rows)}
+    likely = [front.choice.key, *(front.rows[i].key for i in front.order), *places]
+    details = read_details(folder, likely)
     page.write(
         page.Page(
             title=f"hwquant: {space.model}",
             lead=f"{len(rows)} points; {front.y_axis.label} against {front.x_axis.label}."
-            + (f" Compared with {other[0]}: {len(other[1])} points." if other else ""),
-            figure_svg=folder.figure(".svg").read_text(),
+            + (f" Compared with {other.name}: {len(other.rows)} points." if other else ""),
+            figure_svg=drawing,
             facts=_facts(front, space, rows, taken),
+            cards=_cards(front, rows),
             rows=records,
             tables=[row.layers for row in every],
             axes=_axes(every, front),
             x=front.x_axis.name,
             y=front.y_axis.name,
-            chosen=chosen,
+            chosen=places[front.choice.key],
             run=shlex.quote(name),
             quiet=QUIET,
             commands=COMMANDS,
             environment=flat,
-            history=growth(front),
+            history=history,
+            extra=tables,
+            details={places[key]: record for key, record in details.items() if key in places},
+            level=LEVEL,
             refresh=refresh,
         ),
-        folder.report,
+        folder.report if output is None else output,
     )
+
+
+def _svg(front: Front, space: Space) -> str:
+    """Return the figure of a front as SVG text, without touching the run's own."""
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "front.svg"
+        draw_front(front, space, path)
+        return path.read_text()

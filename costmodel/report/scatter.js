@@ -52,10 +52,36 @@ const SHAPES = {
   X: (c, x, y, r) => { const w = r * .45; for (const [a, b] of [[1, 1], [1, -1]]) { c.moveTo(x - a * r + b * w, y - b * r - a * w); c.lineTo(x + a * r + b * w, y + b * r - a * w); c.lineTo(x + a * r - b * w, y + b * r + a * w); c.lineTo(x - a * r - b * w, y - b * r + a * w); c.closePath(); } },
   P: (c, x, y, r) => { const w = r * .4; c.rect(x - r, y - w, 2 * r, 2 * w); c.rect(x - w, y - r, 2 * w, 2 * r); },
 };
+SHAPES["*"] = (c, x, y, r) => {
+  for (let k = 0; k < 10; k += 1) {
+    const angle = Math.PI * (k / 5 - .5), away = k % 2 ? r * .52 : r * 1.3;
+    if (k) c.lineTo(x + away * Math.cos(angle), y + away * Math.sin(angle)); else c.moveTo(x + away * Math.cos(angle), y + away * Math.sin(angle));
+  }
+  c.closePath();
+};
+
+// One marker: full on the front, pale when dominated, an outline when surely dominated.
+function paint(c, point, x, y) {
+  c.beginPath();
+  SHAPES[point.shape](c, x, y, point.on ? 6 : 4.2);
+  if (!point.on && point.sure) {
+    c.globalAlpha = .55;
+    c.strokeStyle = point.colour;
+    c.lineWidth = 1.1;
+    c.stroke();
+  } else {
+    c.globalAlpha = point.on ? 1 : .6;
+    c.fillStyle = point.colour;
+    c.fill();
+  }
+  c.globalAlpha = 1;
+}
+
 const MARGIN = { left: 70, right: 18, top: 14, bottom: 46 };
 
 class Scatter {
-  // scene() returns {points: [{i, x, y, shape, colour, sure, on, bars}], front, chosen, xLabel, yLabel}
+  // scene() returns {points: [{i, x, y, shape, colour, sure, on, bars}], front, fronts, level, named,
+  // chosen, log, xLabel, yLabel, xGoodLow}
   constructor(canvas, scene, onHover, onPick) {
     Object.assign(this, { canvas, scene, onHover, onPick, view: null, hovered: -1 });
     this.drag = null;
@@ -176,16 +202,15 @@ class Scatter {
     c.beginPath();
     c.rect(l, t, r - l, b - t);
     c.clip();
-    this.steps(c, scene, colour("quiet"));
+    if (scene.level !== null) this.level(c, scene.level, colour("quiet"));
+    if (scene.fronts.length) {
+      scene.fronts.forEach((places, n) => this.steps(c, scene, places, colour(n ? "accent" : "link"), n ? [6, 4] : []));
+    } else this.steps(c, scene, scene.points.filter((p) => p.on).map((p) => [p.x, p.y]), colour("quiet"), []);
     const few = scene.front.length <= 200;
     for (const point of scene.points) if (point.bars && ((point.on && few) || point.i === this.hovered)) this.bars(c, point);
     for (const point of scene.points) {
       const [x, y] = this.toPixels(point.x, point.y);
-      c.globalAlpha = point.on ? 1 : point.sure ? .22 : .6;
-      c.fillStyle = point.colour;
-      c.beginPath();
-      SHAPES[point.shape](c, x, y, point.on ? 6 : 4.2);
-      c.fill();
+      paint(c, point, x, y);
       if (point.i === scene.chosen || point.i === this.hovered) {
         c.globalAlpha = 1;
         c.strokeStyle = colour("ink");
@@ -195,6 +220,7 @@ class Scatter {
         c.stroke();
       }
     }
+    if (scene.named && few) this.names(c, scene, colour("ink"));
     c.restore();
   }
 
@@ -226,11 +252,25 @@ class Scatter {
     c.restore();
   }
 
-  steps(c, scene, colour) {
-    const places = scene.points.filter((p) => p.on).map((p) => this.toPixels(p.x, p.y)).sort((a, b) => a[0] - b[0]);
+  // The float network's value: a dashed line across.
+  level(c, value, colour) {
+    const [l, , r] = this.area, [, y] = this.toPixels(this.view[0], value);
+    c.strokeStyle = colour;
+    c.setLineDash([3, 4]);
+    c.beginPath(); c.moveTo(l, y); c.lineTo(r, y); c.stroke();
+    c.setLineDash([]);
+    c.fillStyle = colour;
+    c.textAlign = "right";
+    c.font = "11px system-ui, sans-serif";
+    c.fillText("float32", r - 4, y - 4);
+  }
+
+  steps(c, scene, given, colour, dashes) {
+    const places = given.map(([x, y]) => this.toPixels(x, y)).sort((a, b) => a[0] - b[0]);
     if (places.length < 2) return;
     c.strokeStyle = colour;
     c.lineWidth = 1.4;
+    c.setLineDash(dashes);
     c.beginPath();
     c.moveTo(...places[0]);
     for (let k = 1; k < places.length; k += 1) {
@@ -239,6 +279,28 @@ class Scatter {
       c.lineTo(x, y);
     }
     c.stroke();
+    c.setLineDash([]);
+  }
+
+  // Names of front points, each where it meets no other name.
+  names(c, scene, colour) {
+    c.font = "12px system-ui, sans-serif";
+    c.fillStyle = colour;
+    c.textAlign = "left";
+    const taken = scene.points.filter((p) => p.on).map((p) => { const [x, y] = this.toPixels(p.x, p.y); return [x - 7, y - 7, x + 7, y + 7]; });
+    const [l, t, r, b] = this.area;
+    for (const point of scene.points) {
+      if (!point.on) continue;
+      const text = scene.named(point.i), wide = c.measureText(text).width, [x, y] = this.toPixels(point.x, point.y);
+      for (const [dx, dy] of [[9, 16], [9, -9], [-9 - wide, -9], [-9 - wide, 16]]) {
+        const box = [x + dx, y + dy - 10, x + dx + wide, y + dy + 2];
+        if (box[0] < l || box[2] > r || box[1] < t || box[3] > b) continue;
+        if (taken.some((o) => box[0] < o[2] && o[0] < box[2] && box[1] < o[3] && o[1] < box[3])) continue;
+        c.fillText(text, x + dx, y + dy);
+        taken.push(box);
+        break;
+      }
+    }
   }
 
   bars(c, point) {
