@@ -3,16 +3,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
-from hw.styles import style_of
+import numpy as np
+
+from hw.styles import fitting, style_of
 from hwquant.errors import SpecError
 from hwquant.formats import Codebook
 from hwquant.mac import MacSpec
 
 from .primitives import FORMULAS, SpecArrays
-from .primitives.counts import Counts
+from .primitives.counts import Counts, counts
 from .primitives.inferred import flows, prices_books
+from .primitives.specs import CODEBOOK
 
 __all__ = ["covers", "estimate_many", "fitted_flow"]
 
@@ -28,7 +31,7 @@ def fitted_flow() -> str:
     return "formula fitted to " + "; ".join(flows())
 
 
-def estimate_many(specs: SpecArrays | Sequence[MacSpec], style: str = "plain") -> Counts:
+def estimate_many(specs: SpecArrays | Iterable[MacSpec], style: str = "plain") -> Counts:
     """Return what many kernels of one style cost, as arrays of whole numbers.
 
     Given specs one by one, each is checked; the kernels of `SpecArrays` must be ones the style can
@@ -38,17 +41,30 @@ def estimate_many(specs: SpecArrays | Sequence[MacSpec], style: str = "plain") -
     >>> estimate_many([MacSpec("int4", "int4", acc=bits) for bits in (16, 24)]).ff.tolist()
     [42.0, 58.0]
 
-    Raises `SpecError` for a style without a formula, or a spec it cannot do.
+    Raises `SpecError` for a style without a formula, or a spec it cannot do; for a codebook where
+    the style's formula has none it names the styles that price it.
     """
-    if style not in FORMULAS:
+    if not isinstance(style, str) or style not in FORMULAS:
         raise SpecError(f"no formula for style {style!r}, allowed: {', '.join(FORMULAS)}")
-    if not isinstance(specs, SpecArrays):
-        for spec in specs:
+    if isinstance(specs, SpecArrays):
+        arrays = specs
+    else:
+        chosen = list(specs) if isinstance(specs, Iterable) else specs
+        arrays = SpecArrays.from_specs(chosen)
+        for spec in chosen:
             style_of(style, spec)
-            if not covers(spec, style):
-                raise SpecError(
-                    f"style {style} has no formula for {spec.weight} x {spec.act}; allowed: "
-                    "integers and minifloats, or synthesis"
-                )
-        specs = SpecArrays.from_specs(specs)
-    return FORMULAS[style](specs).broadcast().rounded()
+    if not len(arrays):
+        return counts(lut_sites=np.zeros(0)).broadcast()
+    if not prices_books(style):
+        books = (arrays.weight.kind == CODEBOOK) | (arrays.act.kind == CODEBOOK)
+        if books.any():
+            raise _no_books(arrays.spec(int(books.argmax())), style)
+    return FORMULAS[style](arrays).broadcast().rounded()
+
+
+def _no_books(spec: MacSpec, style: str) -> SpecError:
+    others = [fit.name for fit in fitting(spec) if covers(spec, fit.name)]
+    return SpecError(
+        f"style {style} has no formula for codebooks ({spec.weight} x {spec.act}); allowed: "
+        f"style {', '.join(others)}, or synthesis (hwquant cost --synth, estimate(synth=True))"
+    )

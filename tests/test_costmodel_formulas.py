@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Formulas of kernels: their error on formats they have not seen, what must move them, speed."""
+"""Formulas of kernels: their error on formats they have not seen, what they load and say."""
 
 from __future__ import annotations
 
@@ -16,16 +16,11 @@ import pytest
 from costmodel import rivals
 from costmodel.characterize import measure
 from costmodel.fit import errors, held_mixed, held_out, rows_of, unseen
-from costmodel.formulas import covers, estimate_many
 from costmodel.kernel import estimate
 from costmodel.measurements import measurements
-from costmodel.primitives import FORMULAS, SpecArrays
+from costmodel.primitives import SpecArrays
 from costmodel.primitives.inferred import FITTED, INFERRED, fit
-from hw.styles import STYLES, fitting
-from hw.styles.plain import product_bits
 from hw.yosys import flow
-from hwquant.errors import SpecError
-from hwquant.formats import integers, minifloats
 from hwquant.mac import MacSpec
 
 # Style -> mean and worst error on LUT sites, then on raw LUTs, whole formats held out.  These are
@@ -60,8 +55,6 @@ PORTABLE = {
 
 REGISTERS_OFF = {"bucket": 1, "bucket_fast": 1}
 """Kernels (of two lanes) whose registers are one fewer than the formula says."""
-
-MONOTONE = ("plain", "booth", "shift", "tree", "dsp", "dsp_acc", "bucket", "table")
 
 
 @pytest.mark.parametrize("style", [*HELD_OUT, *PORTABLE])
@@ -158,151 +151,6 @@ def test_the_committed_coefficients_are_those_of_the_committed_data():
         assert stored[style]["kernels"] == len(rows)
         for count in FITTED:
             assert stored[style]["coefficients"][count] == pytest.approx(again[count], abs=1e-4)
-
-
-def price(style, weight, act, **options):
-    return estimate_many([MacSpec(weight, act, **options)], style)
-
-
-@pytest.mark.parametrize("style", FORMULAS)
-def test_every_option_that_changes_the_rtl_moves_the_estimate(style):
-    base = {"weight": "e2m1", "act": "e2m1", "acc": 20, "length": 256}
-    if style.startswith("booth"):
-        base |= {"weight": "int4", "act": "int4"}
-    if style.startswith(("digit", "decode", "rom")):
-        base |= {"act": "pow4a0.75f6", "weight": "int4", "acc": 26}
-
-    def everything(**change):
-        found = price(style, **(base | change)).to_columns()
-        return tuple(int(values[0]) for values in found.values())
-
-    changes = [{"weight": "int5" if "booth" in style else "int3"}]
-    changes += [{"lanes": 2}, {"overflow": "saturate"}]
-    # In a slice the accumulator always has 48 bits, and of buckets it is only what is read.
-    if style not in ("dsp", "dsp_acc") and "bucket" not in style:
-        changes.append({"acc": base["acc"] + 4})
-    if style.startswith("bucket"):
-        changes[0] = {"weight": "e2m2"}
-        changes.append({"length": 1 << 16, "acc": 34})
-    tried = 0
-    for change in changes:
-        wanted = MacSpec(**(base | change))
-        if STYLES[style].refuse(wanted) is None and covers(wanted, style):
-            assert everything(**change) != everything(), change
-            tried += 1
-    assert tried >= 1
-
-
-def test_styles_have_prices_of_their_own():
-    spec = MacSpec("e2m1", "e2m1", acc=20, length=256)
-    names = [style.name for style in fitting(spec) if style.name in FORMULAS]
-    found = {
-        name: tuple(int(v[0]) for v in estimate_many([spec], name).to_columns().values())
-        for name in names
-    }
-    assert len(names) >= 10
-    assert len(set(found.values())) == len(found)
-
-
-@pytest.mark.parametrize("style", MONOTONE)
-def test_cost_never_falls_with_the_accumulator(style):
-    name = "int4" if style == "booth" else "e2m1"
-    specs = [MacSpec(name, name, length=64, acc=bits) for bits in range(18, 44)]
-    specs = [spec for spec in specs if STYLES[style].refuse(spec) is None]
-    found = estimate_many(specs, style)
-    for values in (found.lut_sites, found.lut_raw, found.ff):
-        assert np.all(np.diff(values) >= 0)
-    assert len(specs) > 20
-
-
-@pytest.mark.parametrize("style", ["plain", "tree", "bucket", "dsp_acc"])
-@pytest.mark.parametrize("name", ["e2m1", "e3m2"])
-def test_cost_never_falls_with_lanes(style, name):
-    specs = [MacSpec(name, name, lanes, length=64, acc=30) for lanes in range(1, 17)]
-    specs = [spec for spec in specs if STYLES[style].refuse(spec) is None]
-    found = estimate_many(specs, style)
-    whole = found.lut_sites + found.lutram
-    assert np.all(np.diff(whole) > 0)
-    if style != "tree":  # a ternary tree of 13 operands has fewer delays than one of 12
-        assert np.all(np.diff(found.ff) > 0)
-
-
-@pytest.mark.parametrize(
-    ("style", "names"),
-    [
-        ("plain", [f"int{bits}" for bits in range(3, 9)]),
-        ("plain", [f"e1m{bits}" for bits in range(1, 7)]),
-        ("plain", [f"e2m{bits}" for bits in range(6)]),
-        ("booth", [f"int{bits}" for bits in range(3, 9)]),
-        ("tree", [f"int{bits}" for bits in range(3, 9)]),
-        ("dsp", [f"e2m{bits}" for bits in range(4)]),
-        ("bucket", [f"e3m{bits}" for bits in range(5)]),
-    ],
-)
-def test_cost_never_falls_with_width(style, names):
-    specs = [MacSpec(name, name, length=256) for name in names]
-    found = estimate_many(specs, style)
-    assert np.all(np.diff(found.lut_sites) >= 0)
-    assert np.all(np.diff(found.lut_raw) >= 0)
-
-
-def test_arrays_of_specs_say_what_specs_say():
-    rng = random.Random(5)
-    names = [str(fmt) for fmt in (*integers(2, 8), *minifloats(3, 8))] + ["uint8", "ue4m4", "e0m3"]
-    specs = []
-    for _ in range(500):
-        lanes = rng.choice([1, 2, 3, 8, 100])
-        length = rng.choice([lanes, 256, 1 << 32])
-        overflow = rng.choice(["wrap", "saturate"])
-        specs.append(
-            MacSpec(
-                rng.choice(names), rng.choice(names), lanes, max(lanes, length), "auto", overflow
-            )
-        )
-    arrays = SpecArrays.from_specs(specs)
-    assert arrays.exact_bits.tolist() == [spec.exact_bits for spec in specs]
-    assert arrays.product_bits.tolist() == [product_bits(s.weight, s.act) for s in specs]
-    again = SpecArrays.of(
-        arrays.formats, arrays.weight_id, arrays.act_id, lanes=arrays.lanes, length=arrays.length
-    )
-    assert again.acc.tolist() == [spec.exact_bits for spec in specs]
-    assert [str(arrays.spec(i).weight) for i in range(9)] == [str(s.weight) for s in specs[:9]]
-
-
-def test_one_price_equals_its_place_among_many():
-    rows = rows_of("plain")[::9]
-    specs = [row.spec for row in rows]
-    many = estimate_many(specs).to_columns()
-    for index, spec in enumerate(specs[:10]):
-        one = estimate_many([spec]).to_columns()
-        assert {name: int(v[0]) for name, v in one.items()} == {
-            name: int(v[index]) for name, v in many.items()
-        }
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"weight_id": 3}, "format index"),
-        ({"lanes": 0}, "lanes 0"),
-        ({"lanes": 8, "length": 4}, "length below lanes"),
-        ({"acc": 1}, "acc 1"),
-        ({"saturate": 2}, "saturate"),
-    ],
-)
-def test_impossible_arrays_are_refused(change, said):
-    given = {"weight_id": 0, "act_id": 0} | change
-    with pytest.raises(SpecError, match=said):
-        SpecArrays.of(["int4", "e2m1"], **given)
-
-
-def test_impossible_kernels_and_styles_are_refused():
-    with pytest.raises(SpecError, match="no formula for style 'none'"):
-        estimate_many([MacSpec("int4", "int4")], "none")
-    with pytest.raises(SpecError, match="table cannot do"):
-        estimate_many([MacSpec("int8", "int8")], "table")
-    with pytest.raises(SpecError, match="no formula for pow"):
-        estimate_many([MacSpec("pow4a0.75f6", "int4")], "plain")
 
 
 def test_cost_by_formula_loads_neither_yosys_nor_torch():

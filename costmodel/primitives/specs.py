@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from typing import Any, Final
 
@@ -127,14 +127,22 @@ class SpecArrays:
         ``length`` defaults to ``lanes``; ``acc`` 0 means the least width that no dot product of
         ``length`` can exceed, as `MacSpec.exact_bits`.
 
-        Raises `SpecError` for an index without a format or numbers `MacSpec` refuses.
+        Raises `SpecError` for an index without a format, numbers `MacSpec` refuses, and arrays that
+        are no whole numbers or of lengths that do not go together.
         """
+        if isinstance(formats, str):
+            raise SpecError(f"formats {formats!r}, needed: a list of formats")
         known = tuple(parse(fmt) if isinstance(fmt, str) else fmt for fmt in formats)
-        given = (weight_id, act_id, lanes, lanes if length is None else length, acc, saturate)
-        columns = np.broadcast_arrays(*(np.atleast_1d(np.asarray(x, np.int64)) for x in given))
+        for fmt in known:
+            if not isinstance(fmt, Format):
+                raise SpecError(f"a format {fmt!r}, needed: a name such as 'e2m1', or a format")
+        given = {"weight_id": weight_id, "act_id": act_id, "lanes": lanes}
+        given |= {"length": lanes if length is None else length, "acc": acc, "saturate": saturate}
+        columns = _columns(given)
         weights, acts, lane, long, width, clamp = columns
         _check(len(known), *columns)
-        table = np.array([_facts(fmt) for fmt in known], np.int64).T
+        facts = [_facts(fmt) for fmt in known]
+        table = np.array(facts, np.int64).reshape(-1, len(fields(Operand))).T
         weight = Operand(*(row[weights] for row in table))
         act = Operand(*(row[acts] for row in table))
         auto = width == 0
@@ -144,8 +152,16 @@ class SpecArrays:
 
     @classmethod
     def from_specs(cls, specs: Iterable[MacSpec]) -> SpecArrays:
-        """Build kernels from specs."""
+        """Build kernels from specs; none give arrays of length 0.
+
+        Raises `SpecError` for what is no `MacSpec`.
+        """
+        if isinstance(specs, MacSpec | str) or not isinstance(specs, Iterable):
+            raise SpecError(f"specs {specs!r}, needed: a sequence of MacSpec")
         chosen = list(specs)
+        for spec in chosen:
+            if not isinstance(spec, MacSpec):
+                raise SpecError(f"a spec {spec!r}, needed: MacSpec(weight, act, ...)")
         ids: dict[Format, int] = {}
         pairs = [
             (ids.setdefault(spec.weight, len(ids)), ids.setdefault(spec.act, len(ids)))
@@ -200,6 +216,30 @@ class SpecArrays:
         place = np.zeros(int(seen[-1]) + 1 if len(seen) else 1, np.int64)
         place[seen] = np.arange(len(seen))
         return np.moveaxis(made[place[key]], 0, -1)
+
+
+def _columns(given: Mapping[str, ArrayLike]) -> list[Ints]:
+    """Return arrays of whole numbers of one common length; raises `SpecError` where there is none.
+
+    Numbers that are whole may be of a floating type.
+    """
+    found = []
+    for name, values in given.items():
+        try:
+            array = np.atleast_1d(np.asarray(values))
+            with np.errstate(invalid="ignore"):  # what is no whole number differs below
+                whole = array.astype(np.int64)
+            fits = array.ndim == 1 and array.dtype.kind in "biuf" and (whole == array).all()
+        except (ValueError, TypeError, OverflowError):
+            fits = False
+        if not fits:
+            raise SpecError(f"{name} {values!r:.80}, allowed: whole numbers in one dimension")
+        found.append(whole)
+    try:
+        return list(np.broadcast_arrays(*found))
+    except ValueError:
+        sizes = ", ".join(f"{name} {len(x)}" for name, x in zip(given, found, strict=True))
+        raise SpecError(f"arrays of lengths {sizes}; allowed: one length, or 1") from None
 
 
 def _check(known: int, weights: Ints, acts: Ints, lanes: Ints, length: Ints, *rest: Ints) -> None:
