@@ -30,7 +30,11 @@ COLUMNS: Final = (
     "layers where PRESTO's log loss is less: seen, beyond",
     "s, worst layer",
 )
-NETWORKS: Final = ("zoo:glyphs_resnet8=int4,int4", "zoo:glyphs_mlp=e2m1,e2m1")
+NETWORKS: Final = (
+    "zoo:glyphs_resnet8=int4,int4",
+    "zoo:glyphs_mlp=e2m1,e2m1",
+    "zoo:glyphs_mobilenet=int4,int4",
+)
 
 
 def _quantized(text: str, folder: str) -> tuple[Graph, Any]:
