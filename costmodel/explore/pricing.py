@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from hwquant import cache
 from hwquant.mac import MacSpec
 from hwquant.workload import Layer, Workload
 
-__all__ = ["PriceList", "kernel_key", "price_kernel", "workload_of"]
+__all__ = ["PriceList", "kernel_key", "price_kernel", "priced", "workload_of"]
 
 CACHE = "kernel"
 
@@ -90,19 +90,30 @@ class PriceList:
 
         Raises `KeyError` while a kernel is `missing`.
         """
-        work = workload_of(layers)
-        cost = network_cost(work, **self._folding, price=lambda s: self._known[kernel_key(s)])
-        totals = cost.to_json()
-        tables = ("kernels", "layers", "weight_bits", "macs")
-        metrics = {name: value for name, value in totals.items() if name not in tables}
-        for whole in ("without_conversion", "with_conversion"):
-            metrics |= {f"{name}_{whole}": count for name, count in metrics.pop(whole).items()}
-        counts = ("lut_sites", "lut_raw", "ff", "carry", "dsp")
-        detail = [
-            layer.to_json()
-            | {"kernel": use.kernel, "lanes": cost.kernels[use.kernel].spec.lanes}
-            | {"cycles": use.cycles}
-            | {name: cost.kernels[use.kernel].cost.to_json()[name] for name in counts}
-            for layer, use in zip(work.layers, cost.layers, strict=True)
-        ]
-        return metrics, detail
+        return priced(layers, self._folding, lambda spec: self._known[kernel_key(spec)])
+
+
+def priced(
+    layers: Iterable[Mapping[str, Any]],
+    folding: Mapping[str, Any],
+    price: Callable[[MacSpec], KernelCost],
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return a network's totals and its layer table; ``price`` says what a kernel costs.
+
+    ``folding`` holds ``folding`` and ``lanes`` (`costmodel.network`).
+    """
+    work = workload_of(layers)
+    cost = network_cost(work, **folding, price=price)
+    totals = cost.to_json()
+    tables = ("kernels", "layers", "weight_bits", "macs")
+    metrics = {name: value for name, value in totals.items() if name not in tables}
+    for whole in ("without_conversion", "with_conversion"):
+        metrics |= {f"{name}_{whole}": count for name, count in metrics.pop(whole).items()}
+    detail = [
+        layer.to_json()
+        | {"kernel": use.kernel, "lanes": cost.kernels[use.kernel].spec.lanes}
+        | {"cycles": use.cycles}
+        | cost.kernels[use.kernel].cost.resources.to_json()
+        for layer, use in zip(work.layers, cost.layers, strict=True)
+    ]
+    return metrics, detail

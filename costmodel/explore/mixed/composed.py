@@ -32,18 +32,9 @@ from hwquant.ptq.recipe import Recipe
 from hwquant.ptq.sensitivity import calibrated, sensitivities
 from hwquant.zoo.tasks.outputs import kl_divergence
 
-__all__ = ["Bench", "mixed_recipe"]
+__all__ = ["Bench"]
 
 CALIBRATE: Final = "calibrate"
-
-
-def mixed_recipe(base: Recipe, paths: Sequence[str], formats: Sequence[Option]) -> Recipe:
-    """Return ``base`` with formats of its own for every layer."""
-    overrides = {path: dict(table) for path, table in base.overrides}
-    for path, option in zip(paths, formats, strict=True):
-        own = {"act": option.act} | ({"weight": option.weight} if option.weight else {})
-        overrides[path] = overrides.get(path, {}) | own
-    return replace(base, first_last=None, overrides=overrides)
 
 
 class Bench:

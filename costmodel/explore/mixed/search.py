@@ -67,7 +67,10 @@ def search(
             trial = study.ask(spaces)
             formats = _formats(trial.params, options, ties)
             loss, cost, violation = evaluate(formats)
-            trial.set_user_attr(_VIOLATION, violation)
+            if hasattr(trial, "set_constraint"):
+                trial.set_constraint(_VIOLATION, violation)
+            else:  # before Optuna 5
+                trial.set_user_attr(_VIOLATION, violation)
             study.tell(trial, (loss, cost))
             advance(detail=f"loss {loss:.4g}, cost {cost:g}")
     finished = study.get_trials(deepcopy=False, states=(states.COMPLETE,))
@@ -99,12 +102,13 @@ def _study(optuna: Any, method: str, journal: Path, seed: int) -> Any:
     old = optuna.load_study(study_name=name, storage=storage) if name in names else None
     asked = len(old.get_trials(deepcopy=False)) if old is not None else 0
     number = seed * 1_000_003 + asked  # a search that goes on must not ask the same again
+    settings: dict[str, Any] = {"seed": number}
+    if not hasattr(optuna.Trial, "set_constraint"):
+        settings["constraints_func"] = _violation
     if method == "nsga2":
-        sampler = optuna.samplers.NSGAIISampler(
-            population_size=POPULATION, seed=number, constraints_func=_violation
-        )
+        sampler = optuna.samplers.NSGAIISampler(population_size=POPULATION, **settings)
     else:
-        sampler = optuna.samplers.TPESampler(seed=number, constraints_func=_violation)
+        sampler = optuna.samplers.TPESampler(**settings)
     return optuna.create_study(
         study_name=name,
         storage=storage,

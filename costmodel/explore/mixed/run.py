@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run a search into a folder: the same store, report and commands as a sweep's.
+
+The folder's rows are the networks that the search ends with.  Each is quantized on all calibration
+inputs and scored once on the test part; what was only tried stays in the cache and the journal.
+A search that was killed goes on with the same command.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from costmodel.explore import folder as run_folder
+from costmodel.explore.measure import measure, point_key
+from costmodel.explore.mixed import finder
+from costmodel.explore.mixed.budget import refuse_impossible
+from costmodel.explore.mixed.evaluate import Evaluator, Known
+from costmodel.explore.mixed.problem import Option
+from costmodel.explore.mixed.search import METHODS
+from costmodel.explore.mixed.separable import LOSS
+from costmodel.explore.pricing import PriceList, price_kernel, priced
+from costmodel.explore.space import Space, coordinates
+from costmodel.explore.store import Row, Status, Store, to_csv
+from costmodel.kernel import estimate
+from hwquant import atomic, cache
+from hwquant.errors import InputError
+from hwquant.progress import note, track
+from hwquant.ptq.recipe import Recipe
+
+__all__ = ["EXACT", "Found", "Question", "mixed_recipe", "search"]
+
+EXACT: Final = "exact"
+AUTO: Final = "auto"
+SETTINGS: Final = "search.json"
+JOURNAL: Final = "search.journal"
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is searched for: a front of loss and ``axis`` within ``limits``, or one network.
+
+    ``objective`` is ``loss`` (only the network of least loss within the limits) or the cost that
+    is traded for it.  ``items`` calibration inputs give the losses; at most ``points`` networks are
+    kept.  ``method`` is ``exact``, ``nsga2``, ``tpe`` or ``auto``: exact where the cost adds up,
+    else NSGA-II.
+
+    Raises `InputError` for an unknown method or a space with more than one recipe.
+    """
+
+    space: Space
+    objective: str = "lut_sites"
+    limits: Mapping[str, int] = field(default_factory=dict)
+    method: str = AUTO
+    trials: int = 200
+    items: int = 256
+    points: int = 12
+    synth: bool = False
+
+    def __post_init__(self) -> None:
+        allowed = (AUTO, EXACT, *METHODS)
+        if self.method not in allowed:
+            raise InputError(f"method {self.method!r}, allowed: {', '.join(allowed)}")
+        if "same" in self.space.acts:
+            raise InputError("search: acts 'same' names no format; name the formats to choose from")
+
+    @property
+    def axis(self) -> str:
+        """The cost of the front; beside a sole loss the first that is limited."""
+        return next(iter(self.limits), "lut_sites") if self.objective == LOSS else self.objective
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what decides the result, the space left out."""
+        record = asdict(self)
+        del record["space"]
+        return record
+
+
+@dataclass(frozen=True)
+class Found:
+    """A finished search: folder, rows, recipes by key, how many networks were measured for it."""
+
+    folder: run_folder.RunFolder
+    space: Space
+    rows: Sequence[Row]
+    recipes: Mapping[str, Recipe]
+    measured: int
+    method: str
+
+
+def mixed_recipe(base: Recipe, paths: Sequence[str], formats: Sequence[Option]) -> Recipe:
+    """Return ``base`` with the commonest formats, and overrides for the layers that differ."""
+    weights = Counter(option.weight for option in formats if option.weight)
+    acts = Counter(option.act for option in formats)
+    record = base.to_dict() | {"act": acts.most_common(1)[0][0]}
+    if weights:
+        record["weight"] = weights.most_common(1)[0][0]
+    record.pop("first_last", None)
+    overrides = {path: dict(table) for path, table in record["overrides"].items()}
+    for path, option in zip(paths, formats, strict=True):
+        own = {"act": option.act} | ({"weight": option.weight} if option.weight else {})
+        changed = {part: fmt for part, fmt in own.items() if fmt != record[part]}
+        if changed or path in overrides:
+            overrides[path] = overrides.get(path, {}) | changed
+    return Recipe.from_dict(record | {"overrides": overrides})
+
+
+def search(question: Question, root: str | Path) -> Found:
+    """Run or resume a search in folder ``root``.
+
+    Raises `InputError` for a folder that cannot be used, or a budget that cannot be kept,
+    `ToolError` when Optuna is needed and missing.
+    """
+    folder = run_folder.prepare(root, question.space)
+    _same_question(folder.root / SETTINGS, question)
+    evaluator = Evaluator(question.space, question.items)
+    refuse_impossible(evaluator, question.limits)
+    method, every = _every(question, evaluator, folder.root / JOURNAL)
+    kept = finder.calibrated_front(finder.within(every, question.limits), question.axis)
+    if not kept:
+        least = min(point.costs[question.axis] for point in every)
+        raise InputError(
+            f"no network that was tried keeps the budget; the least {question.axis} is {least}; "
+            "raise the budget or --trials"
+        )
+    kept = kept[-1:] if question.objective == LOSS else _spread(kept, question)
+    paths = evaluator.plan[0]
+    points = {}
+    for known in kept:
+        recipe = mixed_recipe(evaluator.base, paths, known.formats)
+        points[point_key(question.space, recipe)] = (recipe, known)
+    rows = _finish(question, folder, points)
+    recipes = {key: recipe for key, (recipe, _) in points.items()}
+    return Found(folder, question.space, rows, recipes, len(every), method)
+
+
+def _same_question(path: Path, question: Question) -> None:
+    mine = question.to_json()
+    if path.is_file():
+        theirs = json.loads(path.read_text())
+        if different := [name for name in mine if theirs.get(name) != mine[name]]:
+            name = different[0]
+            raise InputError(
+                f"{path.parent} holds another search ({name}: {theirs.get(name)!r} there, "
+                f"{mine[name]!r} here); choose another folder with -o"
+            )
+    atomic.write_text(path, json.dumps(mine, indent=1) + "\n")
+
+
+def _every(question: Question, evaluator: Evaluator, journal: Path) -> tuple[str, list[Known]]:
+    """Return the method used and all networks that were measured as a whole."""
+    axis, limits = question.axis, question.limits
+    adds_up = {axis, *limits} <= set(evaluator.problem.costs)
+    method = question.method
+    if method == AUTO:
+        method = EXACT if adds_up else METHODS[0]
+    if method == EXACT and not adds_up:
+        first = next(name for name in (axis, *limits) if name not in evaluator.problem.costs)
+        raise InputError(
+            f"method exact: {first} does not add up over layers here (folding "
+            f"{question.space.folding}); allowed: {', '.join(METHODS)}"
+        )
+    # Where the axis does not add up, bit operations lead to good starts.
+    lead = axis if axis in evaluator.problem.costs else "bops"
+    starts = finder.exact(evaluator, lead, limits, question.points * 2)
+    starts += finder.within(finder.uniform_family(evaluator), limits)
+    if method == EXACT:
+        return method, starts
+    starts = list({start.formats: start for start in starts}.values())
+    good = finder.calibrated_front(starts, axis)
+    found = finder.searched(
+        evaluator, axis, limits, good, trials=question.trials, journal=journal, method=method
+    )
+    return method, [*starts, *found]
+
+
+def _spread(kept: Sequence[Known], question: Question) -> list[Known]:
+    """Return at most ``points`` of a front: its ends, and what is nearest to equal cost ratios."""
+    if len(kept) <= question.points:
+        return list(kept)
+    logs = np.log([max(point.costs[question.axis], 1) for point in kept])
+    wanted = np.linspace(logs[-1], logs[0], question.points)  # the best first, if it is alone
+    places = {int(np.abs(logs - want).argmin()) for want in wanted}
+    return [kept[place] for place in sorted(places)]
+
+
+def _finish(
+    question: Question,
+    folder: run_folder.RunFolder,
+    points: Mapping[str, tuple[Recipe, Known]],
+) -> Sequence[Row]:
+    """Score and price every point once, and write it down as a sweep does."""
+    space = question.space
+    price = _synthesized(space) if question.synth else _by_formula(space)
+    with Store(folder.store) as store, track("networks", len(points)) as advance:
+        store.enroll((key, _point(recipe)) for key, (recipe, _) in points.items())
+        done = {row.key for row in store.rows() if row.status is Status.DONE}
+        for key, (recipe, known) in points.items():
+            if key not in done:
+                record = cache.load_json("point", key)
+                if record is None:
+                    record = measure(space.model, space.data, recipe.to_dict(), space.seed)
+                    cache.store_json("point", key, record)
+                totals, layers = price(record["layers"])
+                told = {"calib_loss": known.loss, "calib_items": question.items}
+                store.save(key, Status.DONE, record["metrics"] | totals | told, layers)
+            advance()
+        rows = list(store.rows())
+    to_csv(rows, folder.csv)
+    return rows
+
+
+def _point(recipe: Recipe) -> dict[str, Any]:
+    """Return the columns of a point; what take needs to find its recipe again is among them."""
+    return coordinates(recipe) | {"overrides": recipe.to_dict()["overrides"]}
+
+
+Priced = tuple[dict[str, Any], list[dict[str, Any]]]
+
+
+def _by_formula(space: Space) -> Callable[[list[dict[str, Any]]], Priced]:
+    def price(layers: list[dict[str, Any]]) -> Priced:
+        return priced(layers, {"folding": space.folding, "lanes": space.lanes}, estimate)
+
+    return price
+
+
+def _synthesized(space: Space) -> Callable[[list[dict[str, Any]]], Priced]:
+    prices = PriceList(space)
+
+    def price(layers: list[dict[str, Any]]) -> Priced:
+        missing = prices.missing(layers)
+        for key, identity in missing.items():
+            note(f"synthesizing {identity[0]} x {identity[1]}, {identity[2]} lanes")
+            prices.add(key, price_kernel(identity))
+        return prices.network(layers)
+
+    return price
