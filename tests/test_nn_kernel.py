@@ -8,6 +8,7 @@ import os
 import runpy
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -67,9 +68,7 @@ def test_biases_at_the_edge_of_float32(name):
 def test_negative_control_a_wrong_constant_is_detected(monkeypatch):
     fmt = parse("e2m1")
     right = kernel.grid(fmt)
-    wrong = kernel.Grid(
-        right.low, right.high, right.floor, right.magic * 2, right.down, right.keep_sign
-    )
+    wrong = replace(right, magic=right.magic * 2)
     monkeypatch.setattr(kernel, "grid", lambda _: wrong)
     x = probes(fmt)
     assert not same_bits(quantize_unit(torch.from_numpy(x), fmt).numpy(), codec_np.quantize(fmt, x))

@@ -41,7 +41,8 @@ class Grid:
     """What the loop needs to know about a format; every number is an exact float32.
 
     ``low`` and ``high`` clamp, ``floor`` is ``2**emin``, ``magic`` is ``1.5 * 2**(23 - M)``, all
-    after scaling the input by ``down``; the result is scaled by ``1 / down``.
+    after scaling the input by ``down``; the result is scaled by ``1 / down``.  On an ``even`` grid
+    no value has an exponent above ``emin``.
     """
 
     low: float
@@ -50,6 +51,7 @@ class Grid:
     magic: float
     down: float
     keep_sign: bool
+    even: bool
 
 
 @lru_cache(maxsize=1024)
@@ -69,6 +71,7 @@ def grid(fmt: Integer | Minifloat) -> Grid:
         magic=1.5 * 2.0 ** (23 - fraction),
         down=down,
         keep_sign=fmt.sign_magnitude,
+        even=top < emin,
     )
 
 
@@ -155,11 +158,33 @@ def _constants(g: Grid) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 def _eager(y: Tensor, g: Grid, out: Tensor, power: Tensor) -> None:
     """Write ``y`` on the grid to ``out``; ``power`` is scratch of the same shape."""
     torch.clamp(y, g.low, g.high, out=out)
+    if g.even:  # one exponent for all
+        c = g.floor * g.magic
+        out.add_(c).sub_(c)
+        if g.keep_sign:
+            torch.copysign(out, y, out=out)
+        return
     torch.bitwise_and(out.view(torch.int32), EXPONENT_MASK, out=power.view(torch.int32))
     power.clamp_(min=g.floor).mul_(g.magic)
     out.add_(power).sub_(power)
     if g.keep_sign:
         torch.copysign(out, y, out=out)
+
+
+def _eager_scaled(x: Tensor, scale: Tensor, g: Grid) -> Tensor:
+    """Return ``scale`` (one number) times ``x / scale`` on the grid, in one walk over memory."""
+    out = torch.empty_like(x)
+    source, target = x.view(-1), out.view(-1)
+    size = min(CHUNK, source.numel())
+    unit, power = (torch.empty(size, dtype=torch.float32, device=x.device) for _ in range(2))
+    for start in range(0, source.numel(), CHUNK):
+        piece = source[start : start + CHUNK]
+        count = piece.numel()
+        torch.div(piece, scale, out=unit[:count])
+        found = target[start : start + CHUNK]
+        _eager(unit[:count], g, found, power[:count])
+        found.mul_(scale)
+    return out
 
 
 def _eager_chunks(y: Tensor, g: Grid) -> Tensor:
@@ -248,4 +273,6 @@ def fake_quantize(x: Tensor, scale: Tensor, fmt: Format) -> Tensor:
             result = _compiler.run(x.detach().contiguous(), scale, g)
             if result is not None:
                 return result
+        if g.down == 1.0:
+            return _eager_scaled(x.detach().contiguous(), scale, g)
     return quantize_unit(x / scale, fmt) * scale

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from importlib import import_module
 from typing import Any, ClassVar, Protocol
@@ -13,6 +14,7 @@ from hwquant.errors import SpecError
 from hwquant.nn.quantizers import Quantizer, act_quantizer
 from hwquant.ptq.insert import Site
 from hwquant.ptq.recipe import Recipe
+from hwquant.ptq.shared import Results, Shared, graph_key
 from hwquant.ptq.step import PACKAGE, StepSpec
 
 __all__ = ["AppliesToJob", "Job", "build_step"]
@@ -25,7 +27,8 @@ class Job:
     ``reference`` is the float graph after folding, ``model`` the same graph with quantizers;
     nodes that exist in both have the same name.  ``sites`` are in execution order.  ``unfused`` is
     the float graph before batch norms were folded, kept for steps that ask for it by
-    ``needs_unfused = True``.  ``autocast`` lets learned methods run layers in bfloat16.
+    ``needs_unfused = True``.  ``autocast`` lets learned methods run layers in bfloat16.  ``shared``
+    holds results that other quantizations of this network have found.
     """
 
     reference: fx.GraphModule
@@ -35,6 +38,7 @@ class Job:
     recipe: Recipe
     unfused: fx.GraphModule | None = None
     autocast: bool = False
+    shared: Shared | None = None
 
     def layer(self, site: Site) -> Any:
         """Return the quantized module of ``site``."""
@@ -47,6 +51,22 @@ class Job:
     def act(self, path: str) -> Quantizer:
         """Return the activation quantizer at ``path``."""
         return act_quantizer(self.model.get_submodule(path))
+
+    def once(
+        self, kind: str, ingredients: Iterable[Any], compute: Callable[[], Results]
+    ) -> Results:
+        """Return ``compute()``, or what another quantization found for equal ``ingredients``.
+
+        ``ingredients`` are all that the result depends on.  The tensors must not be changed.
+        """
+        return compute() if self.shared is None else self.shared.once(kind, ingredients, compute)
+
+    def float_key(self) -> str:
+        """Return the key of the float network on the calibration data, empty if nothing is shared.
+
+        It changes with every step that changes the float network.
+        """
+        return "" if self.shared is None else graph_key(self.reference, self.batches)
 
 
 class AppliesToJob(Protocol):

@@ -23,6 +23,7 @@ from hwquant.ptq.insert import insert_quantizers, open_matmuls
 from hwquant.ptq.job import Job, build_step
 from hwquant.ptq.order import check_order
 from hwquant.ptq.recipe import Recipe
+from hwquant.ptq.shared import Shared
 from hwquant.ptq.trace import check_weights, optional_inputs, propagate_shapes, run_forward, trace
 
 __all__ = ["META", "adopt_brevitas", "applied", "prepare", "quantize"]
@@ -38,6 +39,7 @@ def quantize(
     inplace: bool = False,
     device: str | torch.device = "cpu",
     autocast: bool = False,
+    shared: Shared | None = None,
 ) -> fx.GraphModule:
     """Return a quantized copy of ``model`` in evaluation mode; the float model stays as it was.
 
@@ -50,7 +52,9 @@ def quantize(
 
     The work is done on ``device``, whose memory holds both networks, the calibration data and the
     activations around one block; the result comes back on the CPU.  ``autocast`` lets learned
-    methods run layers in bfloat16; rounding, losses and everything exact stay float32.
+    methods run layers in bfloat16; rounding, losses and everything exact stay float32.  ``shared``
+    keeps what several quantizations of one network have in common (`hwquant.ptq.shared`): the code
+    words are those without it.
 
     Raises `InputError` for NaN weights, empty or unfitting data; `UnsupportedError` for layers
     that cannot be quantized; `SpecError` for a recipe that does not fit the model.
@@ -58,7 +62,9 @@ def quantize(
     batches = calibration_batches(calib)
     if is_brevitas_quantized(model):
         return adopt_brevitas(model, recipe, batches, inplace=inplace)
-    job = applied(model, recipe, batches, inplace=inplace, device=device, autocast=autocast)
+    job = applied(
+        model, recipe, batches, inplace=inplace, device=device, autocast=autocast, shared=shared
+    )
     return job.model
 
 
@@ -70,6 +76,7 @@ def applied(
     inplace: bool = False,
     device: str | torch.device = "cpu",
     autocast: bool = False,
+    shared: Shared | None = None,
     watch: Callable[[str, Job], None] | None = None,
 ) -> Job:
     """Return the finished job of a float ``model``: what `quantize` returns, and its float twin.
@@ -89,7 +96,7 @@ def applied(
         keep_unfused=any(getattr(step, "needs_unfused", False) for step in steps),
         device=device,
     )
-    job = replace(job, autocast=autocast)
+    job = replace(job, autocast=autocast, shared=shared)
     for spec, step in zip(recipe.steps, steps, strict=True):
         step.apply(job)
         if watch is not None:

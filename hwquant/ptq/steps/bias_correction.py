@@ -49,28 +49,18 @@ class Step:
         """Correct every bias, in execution order, in one pass of both graphs."""
         import torch
 
-        from hwquant.ptq.run import Lockstep, Recorder
+        from hwquant.ptq.run import Lockstep
 
         found = self._levels(job)
-        sums: dict[str, Tensor] = {}
-        counts: dict[str, int] = {}
-
-        def record(name: str, value: Tensor) -> None:
-            layer, level = found[name]
-            total, count = _channel_sums(layer, level(value))
-            sums[name] = sums.get(name, torch.zeros_like(total)) + total
-            counts[name] = counts.get(name, 0) + count
-
-        recorder = Recorder(job.reference, {name: (name,) for name in found}, record)
+        places = [(name, len(level.functions)) for name, (_, level) in found.items()]
         with torch.no_grad():
-            for batch in job.batches:
-                recorder.run(batch)
+            wanted = job.once("means", (job.float_key(), places), lambda: _float_means(job, found))
 
             def correct(name: str, values: list[Tensor]) -> list[Tensor]:
-                if not counts[name]:  # no data came by: no mean to correct
+                if name not in wanted:  # no data came by: no mean to correct
                     return values
                 layer, level = found[name]
-                shift = _shift(layer, level, values, sums[name] / counts[name])
+                shift = _shift(layer, level, values, wanted[name])
                 layer.bias.add_(shift)
                 return [value + _broadcast(layer, shift, value) for value in values]
 
@@ -94,6 +84,27 @@ class Step:
                     place = Level(site.node)
             found[place.node] = (layer, place)
         return found
+
+
+def _float_means(job: Job, found: dict[str, tuple[Any, Level]]) -> dict[str, Tensor]:
+    """Return each channel's mean behind each level of the float network, float64, by node."""
+    import torch
+
+    from hwquant.ptq.run import Recorder
+
+    sums: dict[str, Tensor] = {}
+    counts: dict[str, int] = {}
+
+    def record(name: str, value: Tensor) -> None:
+        layer, level = found[name]
+        total, count = _channel_sums(layer, level(value))
+        sums[name] = sums.get(name, torch.zeros_like(total)) + total
+        counts[name] = counts.get(name, 0) + count
+
+    recorder = Recorder(job.reference, {name: (name,) for name in found}, record)
+    for batch in job.batches:
+        recorder.run(batch)
+    return {name: total / counts[name] for name, total in sums.items() if counts[name]}
 
 
 def _shift(layer: Any, level: Level, values: list[Tensor], wanted: Tensor) -> Tensor:
@@ -134,9 +145,15 @@ def _channel_dim(layer: Any, value: Tensor) -> int:
 
 
 def _channel_sums(layer: Any, value: Tensor) -> tuple[Tensor, int]:
-    """Return the float64 sum per output channel, and how many values each sum holds."""
-    rows = value.movedim(_channel_dim(layer, value), 0).flatten(1)
-    return rows.double().sum(1), rows.shape[1]
+    """Return the float64 sum per output channel, and how many values each sum holds.
+
+    One item's values are summed in float32, pairwise, items in float64: no copy of ``value``.
+    """
+    channel = _channel_dim(layer, value)
+    inside = [dim for dim in range(1, value.dim()) if dim != channel]
+    items = value.sum(inside) if inside and channel else value.movedim(channel, -1).flatten(0, -2)
+    total = items.double().sum(0)
+    return total, value.numel() // max(value.shape[channel], 1)
 
 
 def _broadcast(layer: Any, per_channel: Tensor, value: Tensor) -> Tensor:

@@ -68,6 +68,7 @@ class Step:
         from hwquant.nn.block_quantizer import BlockQuantizer
         from hwquant.nn.layers import MatMul
         from hwquant.ptq.observe import observe
+        from hwquant.ptq.run import activation_sources
         from hwquant.ptq.scales import solve
 
         percentile = self.percentile or job.recipe.percentile
@@ -76,8 +77,10 @@ class Step:
             if isinstance(job.layer(site), MatMul):
                 continue
             rule = self.weight or self.rule or site.settings.weight_calibration
-            self._weights(job.layer(site), rule, percentile, importance.get(site.path))
-        values = observe(job, self.samples)
+            self._weights(job, job.layer(site), rule, percentile, importance.get(site.path))
+        sources = activation_sources(job.model)
+        look = (job.float_key(), sorted(sources.items()), self.samples)
+        values = job.once("activations", look, lambda: observe(job, self.samples))
         rules = {path: site.settings.act_calibration for site in job.sites for path in site.acts}
         for path, sample in values.items():
             rule = self.act or self.rule or rules.get(path, job.recipe.calibration)
@@ -85,10 +88,14 @@ class Step:
             if isinstance(quantizer, BlockQuantizer):
                 quantizer.calibrate(float(sample.abs().max()))
                 continue
-            scale = solve(
-                sample.reshape(1, -1), quantizer.fmt, quantizer.scale_kind, rule, percentile
+            how = (quantizer.fmt, quantizer.scale_kind, rule, percentile)
+            row = sample.reshape(1, -1)
+            found = job.once(
+                "activation scale",
+                (*look, path, *how),
+                lambda row=row, how=how: {"scale": solve(row, *how)},  # type: ignore[misc]
             )
-            quantizer.set_scale(scale[0])
+            quantizer.set_scale(found["scale"][0])
 
     def _importance(self, job: Job) -> dict[str, Tensor]:
         """Return what each weight's error counts, by path; nothing unless the rule asks."""
@@ -102,7 +109,9 @@ class Step:
         return label_free(job.reference, weighted(job), items, draws=self.draws, seed=self.seed)
 
     @staticmethod
-    def _weights(layer: Any, rule: str, percentile: float, importance: Tensor | None) -> None:
+    def _weights(
+        job: Job, layer: Any, rule: str, percentile: float, importance: Tensor | None
+    ) -> None:
         from hwquant.nn.block_quantizer import BlockQuantizer
         from hwquant.nn.quantizers import weight_quantizer
         from hwquant.ptq.scale_search import weighted_scales
@@ -113,11 +122,21 @@ class Step:
             quantizer.calibrate(float(weight.abs().max()))
             return
         rows = as_rows(weight, quantizer.channel_axis)
+        how = (quantizer.fmt, quantizer.scale_kind)
         if importance is None:
-            scale = solve(rows, quantizer.fmt, quantizer.scale_kind, rule, percentile)
+            found = job.once(
+                "weight scale",
+                (rows, *how, rule, percentile),
+                lambda: {"scale": solve(rows, *how, rule, percentile)},
+            )
         else:
             count = as_rows(importance, quantizer.channel_axis)
-            scale = weighted_scales(rows, count, quantizer.fmt, quantizer.scale_kind)
+            found = job.once(
+                "weighted scale",
+                (rows, count, *how),
+                lambda: {"scale": weighted_scales(rows, count, *how)},
+            )
+        scale = found["scale"]
         shape: tuple[int, ...] = ()
         if quantizer.channel_axis is not None:
             ones = [1] * weight.dim()
