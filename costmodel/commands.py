@@ -51,8 +51,9 @@ def cost(
 
     Figures are those of Yosys: a stored measurement of the same RTL where there is one (source
     "measured"), else the formulas fitted to such measurements ("formula"), else synthesis now
-    ("synthesis", cached).  Nothing is placed, routed or timed.  lut_sites are packed LUT6 sites,
-    lut_raw LUT cells before packing; "flow" says which tool and rules counted.
+    ("synthesis", cached).  Nothing of it is placed, routed or timed; --points prefers what Vivado
+    made of the same RTL ("vivado").  lut_sites are packed LUT6 sites, lut_raw LUT cells before
+    packing; "flow" says which tool and rules counted.
 
     A network's totals stand twice: without and with the conversion of sums back to the next
     layer's format.  With --fps or --budget every layer is folded onto PE kernels of SIMD lanes, PE
@@ -65,6 +66,7 @@ def cost(
       hwquant cost --weight e4m3 --act e4m3 --length 256 --synth --style auto
       hwquant cost --weight e3m2 --act int8 --lanes 8 --interval 0.9 --json
       hwquant cost --weight mxfp4 --act mxfp4 --lanes 8 --window 15:-16
+      hwquant cost --weight e4m3 --act e4m3 --length 256 --points vivado.csv --part ZU3EG
       hwquant cost --tile lut --weight int4 --act int4 --length 256 --part ZU3EG
       hwquant cost --constant weights.npy --weight int4 --act int4 --synth
       hwquant cost model.onnx --lanes 4 --folding shared --json

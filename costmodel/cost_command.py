@@ -59,6 +59,7 @@ def price(
     given = [name for name in ("weight", "act", "length") if kernel[name] is not None]
     given += ["acc"] if kernel["acc"] != "auto" else []
     given += ["dsp"] if kernel["dsp"] else []
+    given += [] if goal.points is None else ["points"]
     if given:
         names = ", ".join(f"--{name}" for name in given)
         raise InputError(f"{names} cannot go with {model}: the model fixes formats and widths")
@@ -75,16 +76,34 @@ def _one_kernel(
     if block is not None:
         if goal.level is not None:
             raise InputError("--interval is for kernels of one scale; block-scaled are synthesized")
+        if goal.points is not None:
+            raise InputError("--points is for kernels of one scale; block-scaled are synthesized")
         found = block_price(block, style, dsp=dsp)
     else:
         spec = spec_from_options(kernel["weight"], kernel["act"], lanes, length, acc, overflow)
-        found = _kernel(spec, style, synth=synth, dsp=dsp)
+        found = _imported(spec, style, goal, synth=synth or dsp)
+        if found is None:
+            found = _kernel(spec, style, synth=synth, dsp=dsp)
         if goal.level is not None:
             cost = KernelCost.from_json(found)
             found["lut_sites"] = kernel_range(spec, cost, goal.level).to_json()
             found["interval_level"] = goal.level
         found |= {"acc_bits": spec.accumulator.width, "lanes": lanes}
     return _on_part(found, goal)
+
+
+def _imported(spec: MacSpec, style: str, goal: Goal, *, synth: bool) -> dict[str, Any] | None:
+    """Return the price among the user's Vivado points, None where they lack it."""
+    if goal.points is None:
+        return None
+    if synth:
+        raise InputError("--points and --synth or --dsp: two sources; give one")
+    from .place.vivado_price import find_point, read_points, vivado_record
+
+    part = None if goal.part is None else find_part(goal.part)
+    choice = style_name(style, spec)
+    point = find_point(read_points(goal.points), spec, choice.style, part)
+    return None if point is None else vivado_record(point) | {"style_why": choice.why}
 
 
 def price_tile(
@@ -99,6 +118,7 @@ def price_tile(
     given = goal.given() + ([] if folding is None else ["--folding"])
     given += [] if goal.network is None else ["--network"]
     given += [] if goal.level is None else ["--interval"]
+    given += [] if goal.points is None else ["--points"]
     if given:
         raise InputError(f"{given[0]} cannot go with --tile")
     found = tile_record(tile.spec, primitive=tile.primitive, synth=synth, dsp=dsp)

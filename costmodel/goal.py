@@ -25,8 +25,8 @@ _META: Final = "hwquant.goal."
 class Goal:
     """A goal as the command line describes it; texts are read where they are used.
 
-    ``limits`` are amounts by resource, ``part`` a name, ``level`` that of the intervals, ``out``
-    the folder for FINN's files.
+    ``limits`` are amounts by resource, ``part`` a name, ``level`` that of the intervals,
+    ``points`` a file of Vivado points, ``out`` the folder for FINN's files.
     """
 
     network: Path | None = None
@@ -35,6 +35,7 @@ class Goal:
     limits: Mapping[str, int] = field(default_factory=dict)
     part: str | None = None
     level: float | None = None
+    points: Path | None = None
     out: Path | None = None
 
     @property
@@ -93,6 +94,13 @@ def goal_options(command: F) -> F:
             help='Print lut_sites as {"value", "low", "high"}, a prediction interval such as 0.9.',
         ),
         option(
+            "--points",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="One kernel: take its price from these Vivado points where they have it (hwquant "
+            "place --import DIR --into FILE); --part chooses among parts.",
+        ),
+        option(
             "-o",
             "--out",
             type=click.Path(path_type=Path, file_okay=False),
@@ -130,5 +138,6 @@ def goal_request(ctx: click.Context) -> Goal:
         limits={} if text is None else budget(text),
         part=kept("part"),
         level=level,
+        points=kept("points"),
         out=kept("out"),
     )

@@ -15,12 +15,12 @@ __all__ = ["kernel_range", "spread"]
 
 
 def kernel_range(spec: MacSpec, cost: KernelCost, level: float) -> Interval:
-    """Return the interval of a kernel's LUT sites; what was synthesized has no width.
+    """Return the interval of a kernel's LUT sites; what a tool counted has no width.
 
     Tiles have no predictor: theirs is the value alone, marked as not seen.
     """
     sites = cost.resources.lut_sites
-    if cost.source in ("measured", "synthesis"):
+    if cost.source in ("measured", "synthesis", "vivado"):
         return exact(sites)
     if cost.style not in STYLES:
         return Interval(sites, sites, sites, seen=False)

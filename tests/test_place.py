@@ -9,10 +9,13 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
+from click.testing import CliRunner
 
+from costmodel.commands import cost
 from costmodel.place import ecp5, points, vivado
 from costmodel.place.plan import jobs
 from costmodel.place.probe import probe_flip_flops, probe_text
+from costmodel.place.vivado_price import find_point, read_points
 from hw.generate import kernel_ports
 from hw.netlist import kernel_sources
 from hw.yosys import run
@@ -238,3 +241,104 @@ def test_bad_parts_and_clocks_are_refused(part, clock, tmp_path):
     with pytest.raises(SpecError, match="allowed"):
         vivado.write_project(SPEC, tmp_path / "p", part=part, clock_mhz=clock)
     assert not (tmp_path / "p").exists()
+
+
+# --- Vivado's points as prices ------------------------------------------------------------------
+
+
+TABLE = ("--weight", "e2m1", "--act", "e2m1", "--length", "256", "--style", "table")
+
+
+def priced(*arguments):
+    """Return the record of ``hwquant cost``; errors pass through."""
+    done = CliRunner().invoke(cost, [str(argument) for argument in (*arguments, "--json")])
+    if done.exception is not None:
+        raise done.exception
+    return json.loads(done.stdout)
+
+
+@pytest.fixture
+def collected(project, tmp_path):
+    """A file with one point, as hwquant place --into writes it."""
+    target = tmp_path / "points.csv"
+    vivado.append(vivado.read_project(project), target)
+    return target
+
+
+def test_points_are_read_back_as_written(project, collected):
+    assert read_points(collected) == (vivado.read_project(project),)
+
+
+def test_cost_takes_the_point_of_the_same_kernel(collected):
+    found = priced(*TABLE, "--points", collected)
+    point = read_points(collected)[0]
+    assert (found["source"], found["style"]) == ("vivado", "table")
+    assert (found["lut_sites"], found["lutram"], found["ff"]) == (23, 6, point.ff)
+    assert (found["fmax_mhz"], found["wns_ns"]) == (381.0, -0.125)
+    assert found["flow"].startswith("Vivado v.2024.1 (lin64)")
+    assert f"{PART}, out of context, routed" in found["flow"]
+    assert "lut_raw" not in found
+    ranged = priced(*TABLE, "--points", collected, "--interval", "0.9", "--part", "ZU3EG")
+    assert ranged["lut_sites"]["low"] == ranged["lut_sites"]["high"] == 23
+    assert ranged["utilisation_percent"]["lut"] == pytest.approx(100 * 29 / 70560, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [("--acc", "20"), ("--weight", "e1m2"), ("--style", "plain"), ("--part", "VC1902")],
+)
+def test_cost_of_another_kernel_or_part_is_what_it_was(collected, change):
+    """Negative control: only the same hardware on the part asked for is that point."""
+    found = priced(*TABLE, *change, "--points", collected)
+    assert found["source"] in ("measured", "formula")
+    assert found == priced(*TABLE, *change)
+
+
+def test_several_parts_need_a_choice(collected):
+    point = read_points(collected)[0]
+    vivado.append(replace(point, part="xc7a35tcpg236-1", lut=41), collected)
+    with pytest.raises(InputError, match=r"several parts, xc7a35tcpg236-1, .*choose: --part"):
+        priced(*TABLE, "--points", collected)
+    found = priced(*TABLE, "--points", collected, "--part", "A35T")
+    assert found["lut_sites"] + found["lutram"] == 41
+
+
+def test_a_point_of_old_rtl_is_left_out_and_named(collected, capsys):
+    (point,) = read_points(collected)
+    stale = (replace(point, rtl_sha256="0" * 64),)
+    spec = MacSpec("e2m1", "e2m1", length=256, acc=point.acc_bits)
+    assert find_point((point,), spec, "table") == point
+    assert find_point(stale, spec, "table") is None
+    assert "the RTL of table changed since Vivado ran" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("weight,act", "w,a", "not a file of Vivado points"),
+        ("e2m1", "e2m", "line 2, is damaged"),
+        (",2.5,", ",fast,", "line 2, is damaged"),
+    ],
+)
+def test_damaged_points_are_refused(collected, old, new, message):
+    text = collected.read_text()
+    assert old in text
+    collected.write_text(text.replace(old, new, 1))
+    with pytest.raises(InputError, match=message):
+        priced(*TABLE, "--points", collected)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((*TABLE, "--synth"), "--points and --synth"),
+        (("--weight", "mxfp4", "--act", "mxfp4"), "--points is for kernels of one scale"),
+        (("--tile", "lut", "--weight", "int4", "--act", "int4"), "--points cannot go with --tile"),
+        (("net.onnx",), "--points cannot go with net.onnx"),
+    ],
+)
+def test_points_go_with_one_kernel(collected, arguments, message):
+    with pytest.raises(InputError, match=message):
+        priced(*arguments, "--points", collected)
+    with pytest.raises(InputError, match=r"cannot be read; write it with hwquant place"):
+        priced(*TABLE, "--points", collected.parent / "none.csv")

@@ -18,8 +18,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from hw.generate import kernel_ports
+from hw.library import sources_sha256
 from hw.manifest import spec_from_json, spec_to_json
 from hw.netlist import kernel_sources
+from hw.styles import style_of
 from hw.wrapper import refuse_foreign
 from hwquant import atomic
 from hwquant.errors import InputError, SpecError
@@ -54,7 +56,8 @@ class VivadoPoint:
     """A kernel as Vivado implemented it.
 
     ``lut`` are LUT sites as Vivado packs them, memory included; ``ff`` is without the probe's
-    flip-flops; ``bram36`` counts halves; ``wns_ns`` is the worst slack at ``period_ns``.
+    flip-flops; ``bram36`` counts halves; ``wns_ns`` is the worst slack at ``period_ns``;
+    ``rtl_sha256`` is the hash of the blocks that Vivado read.
     """
 
     weight: str
@@ -77,6 +80,7 @@ class VivadoPoint:
     uram: int
     period_ns: float
     wns_ns: float
+    rtl_sha256: str
 
     @property
     def fmax_mhz(self) -> float:
@@ -126,6 +130,7 @@ def write_project(
     texts[f"{PROBE}.sv"] = probe_text("kernel", kernel_ports(spec, style))
     script = tcl(tuple(texts), part, clock_mhz)
     record = {"spec": spec_to_json(spec), "style": style, "part": part, "clock_mhz": clock_mhz}
+    record["rtl_sha256"] = sources_sha256(style_of(style, spec).sources)
     with atomic.atomic_folder(folder) as temporary:
         for name, text in texts.items():
             (temporary / name).write_text(text, encoding="utf-8")
@@ -198,6 +203,7 @@ def read_project(folder: str | Path) -> VivadoPoint:
     try:
         record = json.loads(texts[RECORD])
         spec, style, part = spec_from_json(record["spec"]), record["style"], record["part"]
+        sha = str(record["rtl_sha256"])
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{root / RECORD} is damaged; write the folder again") from error
     report = texts[UTILIZATION]
@@ -217,7 +223,7 @@ def read_project(folder: str | Path) -> VivadoPoint:
         str(spec.weight), str(spec.act), spec.lanes, spec.length, spec.accumulator.width,
         spec.overflow.value, style, part, _header(report, "Tool Version"), state,
         whole["lut"], whole["lut_logic"], whole["lut_memory"], whole["ff"] - added,
-        whole["carry"], whole["dsp"], counts["bram36"], whole["uram"], period, slack,
+        whole["carry"], whole["dsp"], counts["bram36"], whole["uram"], period, slack, sha,
     )  # fmt: skip
 
 
