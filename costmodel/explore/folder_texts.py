@@ -167,10 +167,12 @@ def readme(
         rows.append((f"`{unit.layer}`", *formats, unit.cycles, f"`{unit.kernel}` ({style})", size))
     head = ("layer", "weight", "act", "accumulator", "PE", "SIMD", "cycles", "kernel", "memory")
     name, steps = label(record["point"]), record["point"].get("steps", "")
+    own = len(record["point"].get("overrides") or ())
+    mixed = f", {own} layers with formats of their own" if own else ""
     return f"""\
 # {name} on {record["model"]}
 
-A point of a sweep as hardware: weights {name.partition("/")[0]}, recipe `{steps}`.
+A point of a run as hardware: formats {name} (weights/activations){mixed}, recipe `{steps}`.
 
 {_table(("", ""), _facts(record, taken, plan))}
 

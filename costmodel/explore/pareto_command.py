@@ -27,6 +27,13 @@ __all__ = ["pareto"]
 )
 @click.option("-o", "--output", type=click.Path(), help="Figure to write: .svg, .png or .pdf.")
 @click.option(
+    "--size",
+    default="page",
+    show_default=True,
+    metavar="SIZE",
+    help="Of the figure: page, column or wide (of a paper), slide, or WIDTHxHEIGHT in inches.",
+)
+@click.option(
     "--take", "taking", is_flag=True, help="Export, generate and verify the picked point in RUN."
 )
 @json_option
@@ -41,20 +48,22 @@ def pareto(
     y_sense: str | None,
     pick: str,
     output: str | None,
+    size: str,
     taking: bool,
     as_json: bool,
 ) -> None:
     """Print the Pareto front of a run and pick one of its points; also while the run goes on.
 
-    With --take the picked point becomes RUN/model.onnx (checked), RUN/rtl and RUN/verify.xml, and
-    the report of the run tells of it; exit code 1 means that something is not bit-exact.
+    `hwquant take` writes the picked point into a folder of its own.  With --take it becomes
+    RUN/model.onnx (checked), RUN/rtl and RUN/verify.xml, and the report of the run tells of it;
+    exit code 1 means that something is not bit-exact.
 
     \b
     Examples:
       hwquant pareto runs/a --x lut_sites --y top1 --json
       hwquant pareto runs/a --pick '>=0.97' -o front.svg
       hwquant pareto runs/a --pick 'max top1 where lut_sites<=400'
-      hwquant pareto runs/a --x weight_bits --y top1 -o memory.pdf
+      hwquant pareto runs/a --x weight_bits --y top1 --size column -o memory.pdf
       hwquant pareto runs/a --pick knee --take
     """
     from costmodel.explore import store
@@ -68,7 +77,7 @@ def pareto(
     rows = store.read(folder.store)
     front = find_front(rows, *axes, pick)
     if output is not None:
-        draw_front(front, space, output)
+        draw_front(front, space, output, size=size)
     taken = None
     if taking:
         from costmodel.explore.take import take

@@ -9,7 +9,7 @@ is no rest none is started.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -45,9 +45,16 @@ class Sweep:
 
 
 def sweep(
-    space: Space, root: str | Path, *, scheduler: str = "", workers: int | None = None
+    space: Space,
+    root: str | Path,
+    *,
+    scheduler: str = "",
+    workers: int | None = None,
+    watch: Callable[[run_folder.RunFolder], object] | None = None,
 ) -> Sweep:
     """Run or resume the sweep of ``space`` in folder ``root``.
+
+    ``watch`` is called with the folder after every point that is settled.
 
     A point that fails is recorded with its reason and the others go on; a resumed sweep tries
     failed points again.
@@ -73,6 +80,8 @@ def sweep(
                 for _ in cluster.run(jobs, progress.follow):
                     for row in progress.settled():
                         advance(detail=label(row.point))
+                        if watch is not None:
+                            watch(folder)
         rows = store.rows()
     to_csv(rows, folder.csv)
     return Sweep(folder, space, rows, time.perf_counter() - started)

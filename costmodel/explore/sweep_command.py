@@ -79,9 +79,10 @@ def sweep(
     from costmodel.explore.sweep import sweep as run
     from costmodel.report import plots
     from costmodel.report.front import find_front
+    from costmodel.report.live import LivePage
     from costmodel.report.run import write_page
 
-    done = run(space, output, scheduler=scheduler, workers=workers)
+    done = run(space, output, scheduler=scheduler, workers=workers, watch=LivePage(space))
     list_failures(done.failed, done.folder.logs)
     finished = len(done.rows) - len(done.failed)
     result: dict[str, Any] = {"run": output, "points": len(done.rows), "done": finished}

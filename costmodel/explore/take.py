@@ -84,11 +84,14 @@ def recipe_in(space: Space, row: Row) -> Recipe | None:
     """
     names = {field.name for field in fields(Recipe)}
     told = {name: value for name, value in row.point.items() if name in names}
+    base = dict(space.recipe)
+    if told.get("overrides"):
+        base.pop("first_last", None)  # a search says the format of every layer
     steps = told.get("steps")
     if isinstance(steps, str):
         told["steps"] = steps.split("+")
     try:
-        return Recipe.from_dict(space.recipe | told)
+        return Recipe.from_dict(base | told)
     except HwquantError:
         return None
 

@@ -22,6 +22,7 @@ from hwquant.errors import InputError
 __all__ = ["LivePage", "View", "follow", "show"]
 
 SECONDS: Final = 10
+SHARE: Final = 20
 UNFINISHED: Final = (Status.WAITING, Status.MEASURED)
 
 
@@ -114,32 +115,35 @@ def follow(
 class LivePage:
     """The page of a run at work, for the process that runs it: call it after every point.
 
-    It is written at most every ``seconds``, and never stands in the way of the run: what cannot be
-    shown yet is not shown.
+    It is written at most every ``seconds``, more seldom where writing takes long (at most one part
+    in `SHARE` of the time), and never stands in the way of the run: what cannot be shown yet is
+    not shown.
     """
 
     def __init__(
         self,
-        folder: RunFolder,
         space: Space,
         view: View | None = None,
         seconds: int = SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._folder, self._space = folder, space
+        self._space = space
         self._view = View() if view is None else view
         self._seconds, self._clock = seconds, clock
         self._next = clock()
 
-    def __call__(self, rows: Sequence[Row]) -> bool:
+    def __call__(self, folder: RunFolder) -> bool:
         """Write the page when it is time; return whether it was written."""
-        if self._clock() < self._next:
+        started = self._clock()
+        if started < self._next:
             return False
         try:
+            rows = read(folder.store)
             front = self._view.front(rows)
-            write_page(self._folder, self._space, rows, front, refresh=self._seconds)
+            write_page(folder, self._space, rows, front, refresh=self._seconds)
         except (InputError, OSError):  # nothing finished yet, or a disk that is full
             return False
         finally:
-            self._next = self._clock() + self._seconds
+            ended = self._clock()
+            self._next = ended + max(self._seconds, SHARE * (ended - started))
         return True

@@ -123,7 +123,11 @@ function start(data) {
   function tellMeaning(points) {
     const count = (test) => points.filter(test).length;
     const kinds = [["on the front", "on", count((p) => p.on)], ["dominated by the estimates", "off", count((p) => !p.on && !p.sure)], ["surely dominated, whatever the truth within the intervals", "sure", count((p) => !p.on && p.sure)]];
-    byId("meaning").replaceChildren(...kinds.map(([text, kind, number]) => {
+    const lines = scene.fronts.map((_, n) => {
+      const sample = svg("svg", { width: 30, height: 10, class: "swatch" }, svg("line", { x1: 0, x2: 30, y1: 5, y2: 5, class: n ? "second" : "first" }));
+      return element("span", {}, sample, `front of ${runs[n]}${n ? " (points with a hole)" : ""}`);
+    });
+    byId("meaning").replaceChildren(...lines, ...kinds.map(([text, kind, number]) => {
       const sample = element("canvas", { width: 16, height: 16, class: "swatch" }), c = sample.getContext("2d");
       paint(c, { shape: "o", colour: "#0072B2", on: kind === "on", sure: kind === "sure" }, 8, 8);
       return element("span", { "data-kind": kind, "data-count": number }, sample, `${number.toLocaleString("en")} ${text}`);
@@ -150,9 +154,6 @@ function start(data) {
       const head = element("tr", {}, ...["name", ...names].map((name) => element("th", { text: name })));
       const lines = shape.names.map((name, k) => element("tr", {}, element("td", { text: name }), ...fields.map((f) => element("td", { text: tell(f[k]) }))));
       parts.push(element("h3", { text: "Layers" }), element("div", { class: "scroll" }, element("table", {}, element("thead", {}, head), element("tbody", {}, ...lines))));
-      const charts = [["lut_sites", "LUT6 sites of each layer's kernels"], ["weight_bits", "Weight memory of each layer, bits"], ["cycles", "Cycles of each layer"]]
-        .filter(([name]) => names.includes(name)).map(([name, title]) => bars(title, shape.names, layerField(row, name).map((v) => v || 0), name));
-      parts.push(element("div", { class: "two" }, ...charts));
     }
     parts.push(element("h3", { text: "Take it further" }));
     for (const [what, command] of data.commands) {
@@ -166,12 +167,15 @@ function start(data) {
     byId("point").replaceChildren(...parts);
   }
 
-  // Histograms and sensitivity, of points that have them; the others say how to get them.
+  // Charts of the layers; histograms and sensitivity of points that have them, the others say how
+  // to get them.
   function showKept(row) {
-    const found = data.details[row];
+    const found = data.details[row], shape = shapeOf(row), known = layerFieldNames(row);
+    const charts = !shape ? [] : [["lut_sites", "LUT6 sites of each layer's kernels"], ["weight_bits", "Weight memory of each layer, bits"], ["cycles", "Cycles of each layer"]]
+      .filter(([name]) => known.includes(name)).map(([name, title]) => bars(title, shape.names, layerField(row, name).map((v) => v || 0), name));
     const names = data.commands.filter(([, command]) => command.startsWith("hwquant report"));
     const hint = names.length && get("status", row) === "done" ? [element("p", { class: "quiet", text: `No histograms of this point yet: hwquant report ${get("run", row) || data.run} --pick key:${get("key", row)}` })] : [];
-    byId("kept").replaceChildren(...(found ? pointCharts(found) : hint));
+    byId("kept").replaceChildren(element("div", { class: "two" }, ...charts), ...(found ? pointCharts(found) : hint));
   }
 
   function pick(row) {
@@ -184,7 +188,7 @@ function start(data) {
   }
 
   const LIMIT = 300;
-  const shownColumns = data.columns.filter((c) => !/_(low|high)$/.test(c.name) && !data.quiet.includes(c.name));
+  const shownColumns = data.columns.filter((c) => !/_(low|high)$/.test(c.name) && (!data.quiet.includes(c.name) || (c.name === "run" && runs.length > 1)));
   function table() {
     const front = new Set(scene.front);
     const rows = [...visible];

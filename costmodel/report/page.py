@@ -116,7 +116,10 @@ def _cards(cards: Sequence[tuple[str, str, str]]) -> str:
 
 def _extra(table: Table) -> str:
     """Return a section with a table: texts to the left, numbers to the right."""
-    head = "".join(f"<th>{html.escape(str(name))}</th>" for name in table.head)
+    first = table.lines[0] if table.lines else [0] * len(table.head)
+    texts = [' class="text"' if isinstance(value, str) else "" for value in first]
+    names = zip(table.head, texts, strict=True)
+    head = "".join(f"<th{text}>{html.escape(str(name))}</th>" for name, text in names)
     lines = "".join(f"<tr>{''.join(_cell(value) for value in line)}</tr>" for line in table.lines)
     return (
         f"<h2>{html.escape(table.title)}</h2>\n"

@@ -18,7 +18,7 @@ from costmodel.report import plots
 from hwquant.errors import FormatError
 from hwquant.mac import MacSpec
 
-__all__ = ["LEVEL", "family_of", "records_of"]
+__all__ = ["LEVEL", "family_of", "name_of", "records_of"]
 
 LEVEL: Final = 0.9
 MIXED: Final = "mixed"
@@ -35,6 +35,24 @@ def family_of(row: Row) -> str:
         return MIXED
 
 
+def name_of(row: Row) -> str:
+    """Return a point's short name; ``+2`` says that two layers have formats of their own."""
+    own = len(row.point.get("overrides") or ())
+    return label(row.point) + (f" +{own}" if own else "")
+
+
+def _flat(row: Row) -> dict[str, str]:
+    """Return the formats of single layers as one text."""
+    own = row.point.get("overrides")
+    if not isinstance(own, dict):
+        return {}
+    parts = (
+        f"{path}: {'/'.join(str(table[k]) for k in ('weight', 'act') if k in table)}"
+        for path, table in own.items()
+    )
+    return {"overrides": ", ".join(parts)}
+
+
 def records_of(
     rows: Sequence[Row], run: str = "", space: Space | None = None
 ) -> list[dict[str, Any]]:
@@ -45,7 +63,8 @@ def records_of(
     """
     found = []
     for row in rows:
-        full = {"label": label(row.point)} | record_of(row)
+        full = {"label": name_of(row)} | record_of(row)
+        full |= _flat(row)
         full["key"] = row.key[:12]
         full["family"] = family_of(row)
         full |= dict(_accuracy(row))

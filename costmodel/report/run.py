@@ -13,13 +13,13 @@ from typing import Any, Final
 from costmodel.explore.folder import RunFolder
 from costmodel.explore.row import Row, Status
 from costmodel.explore.rows import numeric_columns
-from costmodel.explore.space import Space, label
+from costmodel.explore.space import Space
 from costmodel.explore.take import Taken, recipe_in
 from costmodel.report import page, plots
 from costmodel.report.compare import Other, Table, compared
 from costmodel.report.details import read_details
 from costmodel.report.front import Front, find_front, growth
-from costmodel.report.records import LEVEL, family_of, records_of
+from costmodel.report.records import LEVEL, family_of, name_of, records_of
 from hwquant import atomic
 
 __all__ = ["COMMANDS", "QUIET", "Other", "draw_front", "flow_of", "write_page"]
@@ -69,7 +69,7 @@ def draw_front(front: Front, space: Space, *paths: Any, size: str = plots.SIZE) 
         front.x,
         front.y,
         [family_of(row) for row in rows],
-        [label(row.point) for row in rows],
+        [name_of(row) for row in rows],
         front.x_axis,
         front.y_axis,
         f"{space.model}; {folding_of(space)}. {flow_of(rows)}.",
@@ -84,7 +84,7 @@ def _facts(front: Front, space: Space, rows: Sequence[Row], taken: Taken | None)
     metrics = front.choice.metrics
     failed = sum(row.status is Status.FAILED for row in rows)
     facts: dict[str, Any] = {
-        "Chosen point": f"{label(front.choice.point)} ({front.choice.point.get('steps', '')})"
+        "Chosen point": f"{name_of(front.choice)} ({front.choice.point.get('steps', '')})"
     }
     if "top1" in metrics:
         facts["Top-1 accuracy"] = f"{metrics['top1']:.2%}" + (
@@ -137,15 +137,16 @@ def _cards(front: Front, rows: Sequence[Row]) -> list[tuple[str, str, str]]:
     cards = [
         ("Points finished", f"{len(front.rows):,}", state),
         ("On the front", f"{sum(front.mask)}", f"hypervolume {front.hypervolume:.3f}"),
-        ("Picked", label(front.choice.point), str(front.choice.point.get("steps", ""))),
+        ("Picked", name_of(front.choice), str(front.choice.point.get("steps", ""))),
     ]  # fmt: skip
     for axis in axes:
         value = metrics[axis.name] * axis.factor
-        shown = f"{value:,.2f}" if axis.factor != 1 else f"{value:,.6g}"
-        about = axis.label
+        name, _, unit = axis.label.rstrip("]").partition(" [")
+        shown = f"{value:,.0f}" if float(value).is_integer() else f"{value:,.5g}"
+        shown, about = (f"{shown} %", "") if unit == "%" else (shown, unit)
         if axis.name == "top1" and "float_top1" in metrics:
-            about += f", float {metrics['float_top1'] * axis.factor:.2f}"
-        cards.append((axis.name, shown, about))
+            about = f"float {metrics['float_top1']:.2%}"
+        cards.append((name, shown, about))
     return cards
 
 
@@ -172,13 +173,13 @@ def write_page(
 ) -> None:
     """Write the figures and the page of a run, and the recipe of the chosen point.
 
-    ``other`` is a run to compare with; ``refresh`` makes the page load itself again after so many
-    seconds, while the run goes on.  With ``output`` the page alone is written, to that file.
+    ``other`` is a run to compare with.  ``refresh`` makes the page load itself again after so many
+    seconds, while the run goes on; then, and with another ``output``, the page alone is written.
 
     Raises `InputError` where the other run has nothing to compare.
     """
     rows = list(rows)  # a page shows all of them
-    if output is None or Path(output) == folder.report:
+    if not refresh and (output is None or Path(output) == folder.report):
         recipe = recipe_in(space, front.choice)
         if recipe is not None:
             atomic.write_text(folder.recipe, recipe.to_toml())

@@ -129,7 +129,8 @@ class Scatter {
       const pad = (high - low) * .06 || Math.abs(high) * .1 || 1;
       return [low - pad, high + pad];
     };
-    this.view = [...range(points.map((p) => p.x)), ...range(points.map((p) => p.y))];
+    const ends = points.filter((p) => p.on && p.bars).map((p) => p.bars);
+    this.view = [...range([...points.map((p) => p.x), ...ends.flatMap((e) => e.slice(0, 2))]), ...range([...points.map((p) => p.y), ...ends.flatMap((e) => e.slice(2))])];
     this.draw();
   }
 
@@ -211,6 +212,12 @@ class Scatter {
     for (const point of scene.points) {
       const [x, y] = this.toPixels(point.x, point.y);
       paint(c, point, x, y);
+      if (point.run > 0) { // the second run's have a hole
+        c.fillStyle = colour("page");
+        c.beginPath();
+        c.arc(x, y, point.on ? 2.2 : 1.6, 0, 2 * Math.PI);
+        c.fill();
+      }
       if (point.i === scene.chosen || point.i === this.hovered) {
         c.globalAlpha = 1;
         c.strokeStyle = colour("ink");
