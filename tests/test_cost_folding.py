@@ -14,12 +14,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from costmodel.fold_search import RATES, cheapest, cost_of, fastest, rates_of
+from costmodel.fold_search import RATES, cheapest, cost_of, fastest
 from costmodel.folded import FoldedNetwork, fold_network
 from costmodel.folding import CONVERSION, divisors, layer_folds, output_formats
 from costmodel.kernel import KernelCost
 from costmodel.memory import fifo, weight_memory
-from costmodel.parts import find_part, over, parts, utilisation
+from costmodel.parts import find_part, over
 from costmodel.prices import Prices
 from costmodel.usage import RESOURCES, Usage, total
 from hw.sites import Resources
@@ -392,45 +392,3 @@ def test_bad_targets_are_named(target, says):
 def test_a_network_without_layers_is_refused():
     with pytest.raises(InputError, match="no multiply-accumulate layer"):
         fold_network(Workload(()), PRICES, fps=10)
-
-
-# Parts
-
-
-def test_parts_are_whole_and_their_names_differ():
-    names = [name.lower() for part in parts() for name in (part.name, *part.aliases)]
-    assert len(names) == len(set(names))
-    for part in parts():
-        assert min(part.lut, part.ff, part.dsp, part.bram36) > 0
-        assert part.source
-        assert rates_of(part)["dsp"] == -(-part.lut // part.dsp)
-    families = {part.family for part in parts()}
-    assert families >= {"Zynq UltraScale+", "Kintex UltraScale+", "Virtex UltraScale+", "Versal"}
-    assert {"Artix-7", "ECP5"} <= families
-
-
-@pytest.mark.parametrize(
-    ("name", "found"),
-    [
-        ("zu3eg", "ZU3EG"),
-        ("VCK190", "VC1902"),
-        ("xcvu9p-flga2104-2L-e", "VU9P"),
-        (" A35T ", "A35T"),
-    ],
-)
-def test_parts_are_found_by_their_names(name, found):
-    assert find_part(name).name == found
-
-
-@pytest.mark.parametrize(("name", "near"), [("ZU3E", "ZU3EG"), ("vck19", "VC1902")])
-def test_an_unknown_part_is_named_with_suggestions(name, near):
-    with pytest.raises(InputError, match=f"did you mean .*{near}"):
-        find_part(name)
-
-
-def test_utilisation():
-    part = find_part("ZU3EG")
-    percent = utilisation(Usage(lut_sites=7000, lutram=56, ff=141120, bram18=108), part)
-    assert percent == {"lut": 10.0, "ff": 100.0, "dsp": 0.0, "bram18": 25.0, "uram": None}
-    assert utilisation(Usage(uram=1), part)["uram"] == math.inf
-    assert over(Usage(uram=1), part.resources) == {"uram": (1, 0)}
