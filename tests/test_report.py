@@ -6,19 +6,31 @@ import gzip
 import json
 import re
 import struct
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from costmodel.explore.folder import prepare
+from costmodel.explore.hypervolume import hypervolume
+from costmodel.explore.measure import point_key, trained
 from costmodel.explore.pareto import Sense
+from costmodel.explore.pricing import priced
+from costmodel.explore.row import Row, Status
+from costmodel.explore.rows import read
 from costmodel.explore.space import Space, coordinates
-from costmodel.explore.store import Row, Status
+from costmodel.explore.store import Store
 from costmodel.report import page, plots
+from costmodel.report.compare import Other, compared
+from costmodel.report.details import add_details, read_details
 from costmodel.report.front import find_front, growth
+from costmodel.report.live import LivePage, View, follow, show
+from costmodel.report.records import records_of
 from costmodel.report.run import write_page
 from hwquant.errors import InputError
 from hwquant.ptq.recipe import Recipe
@@ -287,6 +299,205 @@ def test_the_hypervolume_grows_while_results_come_in():
     assert volumes == sorted(volumes)
     assert volumes[-1] == pytest.approx(find_front(timed, *AXES).hypervolume, abs=1e-5)
     assert growth(find_front(rows, *AXES)) == []
+
+
+def stored(root, space, values, done=3):
+    """Return a run folder with a store: the first ``done`` points finished, the others waiting."""
+    folder = prepare(root, space)
+    with Store(folder.store) as store:
+        rows = rows_of(space, [METRICS | {"lut_sites": x, "top1": y} for x, y in values])
+        store.enroll((row.key, row.point) for row in rows)
+        for row in rows[:done]:
+            store.save(row.key, row.status, row.metrics, row.layers)
+    return folder
+
+
+SPACE = Space(weights=("int3", "int4", "int8"))
+VALUES = [(100, 0.8), (200, 0.95), (700, 0.96)]
+
+
+def refreshes(path):
+    found = re.search(r'<meta http-equiv="refresh" content="(\d+)">', path.read_text())
+    return None if found is None else int(found[1])
+
+
+def test_the_page_follows_a_run_and_rests_when_it_has_ended(tmp_path):
+    folder = stored(tmp_path / "run", SPACE, VALUES, done=1)
+    shown = []
+
+    def later(seconds):
+        """What the sweep does meanwhile: one point more."""
+        shown.append((seconds, refreshes(folder.report)))
+        with Store(folder.store) as store:
+            row = next(r for r in store.rows() if r.status is Status.WAITING)
+            x, y = VALUES[len(shown)]
+            store.save(row.key, Status.DONE, METRICS | {"lut_sites": x, "top1": y}, [dict(LAYER)])
+
+    assert follow(folder.root, View(), 7, sleep=later) == 2
+    assert shown == [(7, 7), (7, 7)]
+    told = show(folder.root, View())
+    assert refreshes(folder.report) is None
+    assert (told["points"], told["done"]) == (3, 3)
+    assert follow(folder.root, View(), 7, sleep=later) == 0
+
+
+def test_a_live_page_is_written_now_and_then_and_never_disturbs(tmp_path):
+    folder = stored(tmp_path / "run", SPACE, VALUES, done=0)
+    now = [100.0]
+    live = LivePage(SPACE, seconds=5, clock=lambda: now[0])
+    assert live(folder) is False  # nothing is finished
+    assert not folder.report.exists()
+    with Store(folder.store) as store:
+        row = store.rows()[0]
+        store.save(row.key, Status.DONE, METRICS | {"lut_sites": 1, "top1": 0.5}, [dict(LAYER)])
+    assert live(folder) is False  # too early
+    now[0] += 5
+    assert live(folder) is True
+    assert refreshes(folder.report) == 5
+    assert "1 points" not in folder.report.read_text().partition("<h2")[0]
+    assert not folder.figure(".png").exists()  # a page at work is the page alone
+    assert live(folder) is False
+
+
+def test_two_runs_are_compared_in_one_square(tmp_path):
+    mine = stored(tmp_path / "a", SPACE, VALUES)
+    better = [(100, 0.9), (200, 0.95), (300, 0.99)]
+    theirs = stored(tmp_path / "b", SPACE, better)
+    front = find_front(read(mine.store), *AXES)
+    tables = compared(front, mine, Other("b", theirs, read(theirs.store)))
+    lines = {line[0]: line[1:] for line in tables[0].lines}
+    assert lines["finished points"] == (3, 3)
+    assert lines["points on the joint front"] == (1, 3)  # (200, 0.95) is in both
+    both = np.array(VALUES + better)
+    unit = (both - both.min(axis=0)) / np.ptp(both, axis=0)
+    for part, told in zip((unit[:3], unit[3:]), lines["hypervolume in the square of both"],
+                          strict=True):  # fmt: skip
+        assert told == pytest.approx(hypervolume(part, [1, 0], ["min", "max"]), abs=1e-4)
+    common = tables[1]
+    assert "3 points have the same coordinates in both runs, 2 of them" in common.lead
+    assert {line[0] for line in common.lines} == {"int3", "int8"}
+    told = show(mine.root, View(), output=tmp_path / "both.html", other=theirs.root)
+    assert told["points"] == 3
+    text = (tmp_path / "both.html").read_text()
+    assert audit(text) == []
+    data = data_of(text)
+    assert column_of(data, "run") == ["a"] * 3 + ["b"] * 3
+    assert [series["name"] for series in data["history"]] == ["a", "b"]
+    assert "Points in both runs" in text
+    assert not mine.report.exists()  # the run's own page is left alone
+    with pytest.raises(InputError, match="holds no run"):
+        show(mine.root, View(), other=tmp_path)
+
+
+def test_runs_of_one_name_keep_theirs_apart(tmp_path):
+    mine = stored(tmp_path / "x" / "run", SPACE, VALUES)
+    stored(tmp_path / "y" / "run", SPACE, VALUES)
+    out = tmp_path / "p.html"
+    show(mine.root, View(), output=out, other=tmp_path / "y" / "run")
+    assert len(set(column_of(data_of(out.read_text()), "run"))) == 2
+
+
+def test_estimates_carry_the_intervals_of_the_cost_model():
+    space = Space(weights=("int3", "int4"), lanes=4)
+    layers = [
+        {"name": "a", "op": "linear", "length": 64, "outputs": 8, "weights": 512, "channels": 8}
+        | {"weight": "int4", "act": "int4", "acc_bits": 14}
+    ]
+    totals, detail = priced(layers, {"folding": "per-layer", "lanes": 4}, formula)
+    rows = [
+        Row("k", coordinates(space.points()[0]), Status.DONE, METRICS | totals, detail),
+        Row("m", coordinates(space.points()[1]), Status.DONE, METRICS | totals
+            | {"source": "synthesis"}, detail),
+    ]  # fmt: skip
+    estimated, synthesized = records_of(rows, "", space)
+    assert totals["source"] == "formula"
+    assert estimated["lut_sites_low"] < totals["lut_sites"] < estimated["lut_sites_high"]
+    assert "lut_sites_low" not in synthesized  # what was counted has no interval
+
+
+def formula(spec):
+    from costmodel.kernel import _formula
+
+    return _formula(spec, "plain")
+
+
+def test_details_are_computed_once_and_fit_into_the_page(tmp_path):
+    space = Space(model="zoo:digits_mlp", weights=("e2m1",), steps=(("calibrate",),))
+    (recipe,) = space.points()
+    folder = prepare(tmp_path / "run", space)
+    with Store(folder.store) as store:
+        key = point_key(space, recipe)
+        store.enroll([(key, coordinates(recipe))])
+        store.save(key, Status.DONE, METRICS | {"lut_sites": 9, "top1": 0.9}, [dict(LAYER)])
+    show(folder.root, View(details="pick"))
+    (kept,) = (folder.root / "details").iterdir()
+    first = kept.read_bytes()
+    assert len(first) < 20_000
+    stamp = kept.stat().st_mtime_ns
+    show(folder.root, View(details="front"))
+    assert kept.stat().st_mtime_ns == stamp
+    found = data_of(folder.report.read_text())["details"]["0"]
+    assert found["key"] == key
+    weights = found["weights"]
+    assert [w["format"] for w in weights] == ["e2m1"] * len(weights)
+    model = trained(space.model, "").model
+    sizes = [p.numel() for p in model.parameters() if p.dim() == 2]
+    assert [sum(w["codes"]) for w in weights] == [sum(w["float"]) for w in weights] == sizes
+    assert {s["part"] for s in found["sensitivity"]} == {"weight", "act", "both"}
+    assert all(sum(act["counts"]) > 0 for act in found["acts"])
+    kept.write_text("{")  # a damaged file is none
+    assert read_details(folder, [key]) == {}
+    add_details(folder, space, read(folder.store))
+    assert kept.read_bytes() == first  # equal arguments give equal details
+
+
+def test_a_point_of_another_version_has_no_details_and_the_page_is_written(tmp_path, capsys):
+    folder = stored(tmp_path / "run", SPACE, VALUES)
+    show(folder.root, View(details="pick"))
+    assert "another version" in capsys.readouterr().err
+    assert data_of(folder.report.read_text())["details"] == {}
+
+
+def test_figures_have_the_sizes_of_papers_and_carry_their_fonts(tmp_path):
+    for size, inches in (("column", 3.45), ("wide", 7.1), ("6x4", 6.0)):
+        path = tmp_path / f"{size}.png"
+        plots.draw(figure(size=size), path)
+        width = struct.unpack(">I", path.read_bytes()[16:20])[0] / 200
+        assert width == pytest.approx(inches, abs=0.01)
+    plots.draw(figure(), tmp_path / "f.pdf", tmp_path / "f.svg")
+    pdf = (tmp_path / "f.pdf").read_bytes()
+    assert b"/FontFile2" in pdf  # TrueType, embedded
+    assert b"/Type3" not in pdf
+    assert "<text" not in (tmp_path / "f.svg").read_text()  # outlines: no font is asked for
+    for bad in ("huge", "0x4", "6x", "nanx4", "90x90"):
+        with pytest.raises(InputError, match="WIDTHxHEIGHT"):
+            plots.inches(bad)
+
+
+def test_the_report_command(tmp_path):
+    folder = stored(tmp_path / "run", SPACE, VALUES)
+    command = [str(Path(sys.executable).with_name("hwquant")), "report", str(folder.root)]
+    page = tmp_path / "page.html"
+    done = subprocess.run(
+        [*command, "--details", "none", "--pick", ">=0.95", "-o", str(page), "--json"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told == {
+        "page": str(page), "points": 3, "done": 3, "front": 3, "pick": "k1",
+        "bytes": page.stat().st_size,
+    }  # fmt: skip
+    for extra, said in (
+        (["--y", "speed"], "'speed' is unknown"),
+        (["--compare", str(tmp_path)], "holds no run"),
+        (["--refresh", "0"], "1<=x<=3600"),
+    ):
+        bad = subprocess.run([*command, *extra], capture_output=True, text=True)
+        assert bad.returncode == 2
+        assert said in bad.stderr
+        assert "Traceback" not in bad.stderr
 
 
 def test_a_key_picks_its_point():

@@ -7,6 +7,7 @@ readers), so the figure also survives a grey print.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,7 @@ SIZES: Final = {"page": (5.6, 3.7), "column": (3.45, 2.6), "wide": (7.1, 3.6), "
 # Tried in turn, in points from the marker.
 LABEL_OFFSETS = ((6, 5), (6, -11), (-6, 6), (-6, -12), (12, 14), (12, -20), (-12, 16), (-12, -22))
 MARKER_PIXELS = 7
+LETTERS = 23  # of the caption, on an inch
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,7 @@ def draw(figure: Figure, *paths: str | Path) -> None:
                 "pdf": {"CreationDate": None},
             }
             with atomic.atomic_file(path) as temporary:
-                drawing.savefig(temporary, metadata=undated[kind], bbox_inches="tight")
+                drawing.savefig(temporary, metadata=undated[kind])
 
 
 def _drawing(figure: Figure) -> Any:
@@ -174,7 +176,7 @@ def _drawing(figure: Figure) -> Any:
     y = np.asarray(figure.y, dtype=float) * figure.y_axis.factor
     senses = (figure.x_axis.sense, figure.y_axis.sense)
     on_front = pareto.front(np.column_stack([x, y]), senses)
-    drawing = Drawing(figsize=inches(figure.size))
+    drawing = Drawing(figsize=inches(figure.size), layout="constrained")
     FigureCanvasAgg(drawing)
     axes = drawing.add_subplot()
     axes.grid(visible=True, color="#E6E6E6", linewidth=0.6)
@@ -197,12 +199,12 @@ def _drawing(figure: Figure) -> Any:
         axes.scatter(x[figure.chosen], y[figure.chosen], **ring, zorder=4, label="chosen")
     axes.set_xlabel(figure.x_axis.label)
     axes.set_ylabel(figure.y_axis.label)
+    if figure.caption:
+        lines = textwrap.wrap(figure.caption, int(LETTERS * drawing.get_figwidth()))
+        about: dict[str, Any] = {"fontsize": 6, "color": "#444444", "x": 0.02, "ha": "left"}
+        drawing.supxlabel("\n".join(lines), **about)
     _labels(axes, x, y, figure.labels, np.flatnonzero(on_front))
     axes.legend(loc="best", frameon=False, fontsize=7.5, handletextpad=0.4)
-    if figure.caption:
-        drawing.text(
-            0.02, -0.01, figure.caption, fontsize=6.3, color="#444444", va="top", wrap=True
-        )
     return drawing
 
 
