@@ -81,9 +81,8 @@ def _one_kernel(
         found = block_price(block, style, dsp=dsp)
     else:
         spec = spec_from_options(kernel["weight"], kernel["act"], lanes, length, acc, overflow)
-        found = _imported(spec, style, goal, synth=synth or dsp)
-        if found is None:
-            found = _kernel(spec, style, synth=synth, dsp=dsp)
+        imported = _imported(spec, style, goal, synth=synth or dsp)
+        found = _kernel(spec, style, synth=synth, dsp=dsp) if imported is None else imported
         if goal.level is not None:
             cost = KernelCost.from_json(found)
             found["lut_sites"] = kernel_range(spec, cost, goal.level).to_json()
