@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from costmodel.explore import pareto
+from costmodel.explore.mixed.budget import refuse_impossible
 from costmodel.explore.mixed.problem import Option, Pair, Problem
 from costmodel.explore.mixed.separable import LOSS, cheapest_possible, front, solve
 from hwquant.errors import InputError
@@ -130,3 +133,16 @@ def test_bad_names_and_tables_are_refused():
         Problem(("a",), ((FORMATS[0],),), (np.array([1, 2]),), {})
     with pytest.raises(InputError, match="layer layer0: formats int5/int4"):
         given.nearest([Option("int5", "int4")] * 4)
+
+
+def test_contradictory_budgets_say_what_would_do():
+    given = problem(2)
+    evaluator = SimpleNamespace(problem=given, uniform={})
+    least = cheapest_possible(given, {"lut_sites": 0, "weight_bits": 0})
+    refuse_impossible(evaluator, {"lut_sites": least["lut_sites"]})
+    with pytest.raises(InputError, match=f"cheapest possible is {least['weight_bits']};"):
+        refuse_impossible(evaluator, {"weight_bits": least["weight_bits"] - 1})
+    fewest = min(row[2] for row in table(given) if row[3] <= least["weight_bits"])
+    assert fewest > least["lut_sites"]
+    with pytest.raises(InputError, match=f"together; with .* lut_sites is {fewest} at least"):
+        refuse_impossible(evaluator, least)

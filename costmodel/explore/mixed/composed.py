@@ -27,6 +27,7 @@ from hwquant.ptq.calibration import calibration_batches
 from hwquant.ptq.curvature import float_outputs
 from hwquant.ptq.insert import Site
 from hwquant.ptq.job import Job, build_step
+from hwquant.ptq.order import check_order
 from hwquant.ptq.quantize import finish
 from hwquant.ptq.recipe import Recipe
 from hwquant.ptq.sensitivity import calibrated, sensitivities
@@ -67,7 +68,9 @@ class Bench:
         self._by_weight = dict(zip(self.weights, self._jobs, strict=False))
         self._by_act = dict(zip(self.acts, self._jobs, strict=False))
         self._shell = copy.deepcopy(self._jobs[0].model)
-        self._steps = [build_step(spec) for spec in base.steps if spec.name != CALIBRATE]
+        steps = [(spec, build_step(spec)) for spec in base.steps]
+        check_order([(str(spec), step) for spec, step in steps])
+        self._steps = [step for spec, step in steps if spec.name != CALIBRATE]
 
     @property
     def sites(self) -> tuple[Site, ...]:

@@ -15,8 +15,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
 from costmodel.explore import folder as run_folder
 from costmodel.explore.measure import measure, point_key
 from costmodel.explore.mixed import finder
@@ -25,6 +23,7 @@ from costmodel.explore.mixed.evaluate import Evaluator, Known
 from costmodel.explore.mixed.problem import Option
 from costmodel.explore.mixed.search import METHODS
 from costmodel.explore.mixed.separable import LOSS
+from costmodel.explore.mixed.thin import thin
 from costmodel.explore.pricing import PriceList, price_kernel, priced
 from costmodel.explore.space import Space, coordinates
 from costmodel.explore.store import Row, Status, Store, to_csv
@@ -117,10 +116,11 @@ def search(question: Question, root: str | Path) -> Found:
     Raises `InputError` for a folder that cannot be used, or a budget that cannot be kept,
     `ToolError` when Optuna is needed and missing.
     """
-    folder = run_folder.prepare(root, question.space)
-    _same_question(folder.root / SETTINGS, question)
+    _refuse_other(Path(root) / SETTINGS, question)
     evaluator = Evaluator(question.space, question.items)
     refuse_impossible(evaluator, question.limits)
+    folder = run_folder.prepare(root, question.space)
+    atomic.write_text(folder.root / SETTINGS, json.dumps(question.to_json(), indent=1) + "\n")
     method, every = _every(question, evaluator, folder.root / JOURNAL)
     kept = finder.calibrated_front(finder.within(every, question.limits), question.axis)
     if not kept:
@@ -129,7 +129,7 @@ def search(question: Question, root: str | Path) -> Found:
             f"no network that was tried keeps the budget; the least {question.axis} is {least}; "
             "raise the budget or --trials"
         )
-    kept = kept[-1:] if question.objective == LOSS else _spread(kept, question)
+    kept = kept[-1:] if question.objective == LOSS else _thinned(kept, question)
     paths = evaluator.plan[0]
     points = {}
     for known in kept:
@@ -140,17 +140,16 @@ def search(question: Question, root: str | Path) -> Found:
     return Found(folder, question.space, rows, recipes, len(every), method)
 
 
-def _same_question(path: Path, question: Question) -> None:
+def _refuse_other(path: Path, question: Question) -> None:
+    """Raise `InputError` where the folder holds a search with other settings."""
     mine = question.to_json()
-    if path.is_file():
-        theirs = json.loads(path.read_text())
-        if different := [name for name in mine if theirs.get(name) != mine[name]]:
-            name = different[0]
+    theirs = json.loads(path.read_text()) if path.is_file() else mine
+    for name, value in mine.items():
+        if theirs.get(name) != value:
             raise InputError(
                 f"{path.parent} holds another search ({name}: {theirs.get(name)!r} there, "
-                f"{mine[name]!r} here); choose another folder with -o"
+                f"{value!r} here); choose another folder with -o"
             )
-    atomic.write_text(path, json.dumps(mine, indent=1) + "\n")
 
 
 def _every(question: Question, evaluator: Evaluator, journal: Path) -> tuple[str, list[Known]]:
@@ -180,14 +179,9 @@ def _every(question: Question, evaluator: Evaluator, journal: Path) -> tuple[str
     return method, [*starts, *found]
 
 
-def _spread(kept: Sequence[Known], question: Question) -> list[Known]:
-    """Return at most ``points`` of a front: its ends, and what is nearest to equal cost ratios."""
-    if len(kept) <= question.points:
-        return list(kept)
-    logs = np.log([max(point.costs[question.axis], 1) for point in kept])
-    wanted = np.linspace(logs[-1], logs[0], question.points)  # the best first, if it is alone
-    places = {int(np.abs(logs - want).argmin()) for want in wanted}
-    return [kept[place] for place in sorted(places)]
+def _thinned(kept: Sequence[Known], question: Question) -> list[Known]:
+    costs = [point.costs[question.axis] for point in kept]
+    return [kept[i] for i in thin(costs, [point.loss for point in kept], question.points)]
 
 
 def _finish(

@@ -4,7 +4,7 @@
 Run ``python -m costmodel.explore.mixed.study zoo:glyphs_resnet8 -o FILE.json``; a broken run goes
 on.  Both fronts are chosen by costs and by losses on calibration inputs, no label read; then every
 point of both is scored once on the same test items.  Of mixed networks as many are scored as there
-are uniform ones on their front: for each of these the best that is not dearer.
+are uniform ones on their front (`costmodel.explore.mixed.thin`), so neither gains by numbers.
 
 The rectangle of the hypervolume is fixed before anything is scored: from the cost of the dearest
 uniform network to none, and from `DROP` below the float network's accuracy up to it.
@@ -26,6 +26,7 @@ from costmodel.explore.measure import trained
 from costmodel.explore.mixed import finder
 from costmodel.explore.mixed.evaluate import Evaluator, Known
 from costmodel.explore.mixed.gain import Points, Reference, by_budget, dominated, gain
+from costmodel.explore.mixed.thin import thin
 from costmodel.explore.space import Space
 from hwquant import atomic, cache
 from hwquant.progress import note, track
@@ -48,12 +49,18 @@ class Setting:
     lanes: int = 8
     axis: str = "lut_sites_with_conversion"
     calib_items: int = 256
-    test_items: int = 4000
+    test_from: int = 4000
+    test_items: int = 12000
     exact_points: int = 30
     trials: int = 200
     method: str = "nsga2"
     draws: int = 2000
     seed: int = 0
+
+    @property
+    def test(self) -> slice:
+        """The test items: those before ``test_from`` were looked at while this was written."""
+        return slice(self.test_from, self.test_from + self.test_items)
 
     @property
     def space(self) -> Space:
@@ -70,14 +77,12 @@ class Setting:
         )
 
 
-def matched(uniform: Sequence[Known], mixed: Sequence[Known], axis: str) -> list[Known]:
-    """Return, for each uniform point, the mixed one of least loss that is not dearer; once each."""
-    found = {}
-    for point in uniform:
-        able = [other for other in mixed if other.costs[axis] <= point.costs[axis]]
-        best = min(able, key=lambda other: (other.loss, other.costs[axis]))
-        found[best.formats] = best
-    return list(found.values())
+def as_many(uniform: Sequence[Known], mixed: Sequence[Known], axis: str) -> list[Known]:
+    """Return as many mixed points as there are uniform ones, none dearer than the dearest."""
+    most = max(point.costs[axis] for point in uniform)
+    able = [point for point in mixed if point.costs[axis] <= most]
+    places = thin([p.costs[axis] for p in able], [p.loss for p in able], len(uniform))
+    return [able[place] for place in places]
 
 
 def run(setting: Setting, journal: Path) -> dict[str, Any]:
@@ -98,8 +103,8 @@ def run(setting: Setting, journal: Path) -> dict[str, Any]:
     )
     fronts = {
         "uniform": uniform,
-        "exact": matched(uniform, finder.calibrated_front([*starts, *uniform], axis), axis),
-        "mixed": matched(uniform, finder.calibrated_front(every, axis), axis),
+        "exact": as_many(uniform, finder.calibrated_front([*starts, *uniform], axis), axis),
+        "mixed": as_many(uniform, finder.calibrated_front(every, axis), axis),
     }
     answers = _score(setting, evaluator, [p for front in fronts.values() for p in front])
     floats = _float_answers(setting)
@@ -155,8 +160,7 @@ def _right(model: Any, x: Any, y: Any) -> NDArray[np.bool_]:
 
 def _float_answers(setting: Setting) -> NDArray[np.bool_]:
     given = trained(setting.model, "")
-    test = given.data
-    return _right(given.model, test.x_test[: setting.test_items], test.y_test[: setting.test_items])
+    return _right(given.model, given.data.x_test[setting.test], given.data.y_test[setting.test])
 
 
 def _score(
@@ -164,19 +168,20 @@ def _score(
 ) -> dict[tuple[Any, ...], NDArray[np.bool_]]:
     """Return which test items each network has right, by its formats; kept in the cache."""
     found: dict[tuple[Any, ...], NDArray[np.bool_]] = {}
+    items = setting.test_items
     distinct = {point.formats: point for point in points}
     with track("test items", len(distinct)) as advance:
         for formats in distinct:
-            key = evaluator.key("answers", [str(o) for o in formats], setting.test_items)
+            key = evaluator.key("answers", [str(o) for o in formats], setting.test_from, items)
             packed = cache.load_json("mixed", key)
             if packed is None:
-                test = trained(setting.model, "").data
-                x, y = test.x_test[: setting.test_items], test.y_test[: setting.test_items]
-                right = _right(evaluator.bench.job(formats).model, x, y)
+                data = trained(setting.model, "").data
+                model = evaluator.bench.job(formats).model
+                right = _right(model, data.x_test[setting.test], data.y_test[setting.test])
                 packed = np.packbits(right).tobytes().hex()
                 cache.store_json("mixed", key, packed)
             bits = np.unpackbits(np.frombuffer(bytes.fromhex(packed), np.uint8))
-            found[formats] = bits[: setting.test_items].astype(bool)
+            found[formats] = bits[:items].astype(bool)
             advance()
     return found
 
@@ -185,11 +190,20 @@ def _score(
 @click.argument("model")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True)
 @click.option("--trials", type=int, default=Setting.trials, show_default=True)
+@click.option("--test-from", type=int, default=Setting.test_from, show_default=True)
 @click.option("--test-items", type=int, default=Setting.test_items, show_default=True)
 @click.option("--calib-items", type=int, default=Setting.calib_items, show_default=True)
-def main(model: str, output: Path, trials: int, test_items: int, calib_items: int) -> None:
+def main(
+    model: str, output: Path, trials: int, test_from: int, test_items: int, calib_items: int
+) -> None:
     """Run the study of MODEL and write its record; the journal of the search lies beside it."""
-    setting = Setting(model, trials=trials, test_items=test_items, calib_items=calib_items)
+    setting = Setting(
+        model,
+        trials=trials,
+        test_from=test_from,
+        test_items=test_items,
+        calib_items=calib_items,
+    )
     record = run(setting, output.with_suffix(".journal"))
     atomic.write_text(output, json.dumps(record, indent=1) + "\n")
     for name, found in record["gains"].items():
