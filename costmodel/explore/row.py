@@ -18,6 +18,7 @@ class Status(StrEnum):
     MEASURED = "measured"  # accuracy known, price not yet
     DONE = "done"
     FAILED = "failed"
+    PRUNED = "pruned"  # surely beyond a limit of the space: not measured
 
 
 class Layers(Sequence[dict[str, Any]]):

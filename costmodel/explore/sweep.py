@@ -9,29 +9,33 @@ is no rest none is started.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from costmodel.explore import folder as run_folder
-from costmodel.explore.engine import Job, Outcome, engine
-from costmodel.explore.measure import measure, point_key
+from costmodel.explore.engine import Engine, Job, Outcome, engine
+from costmodel.explore.forecast import remember
+from costmodel.explore.measure import measure, measurement_key, outline, outline_key, point_key
 from costmodel.explore.pricing import PriceList, price_kernel
-from costmodel.explore.space import Space, coordinates, label
+from costmodel.explore.pruning import reason_to_prune
+from costmodel.explore.space import Point, Space, coordinates, label, weight_side
 from costmodel.explore.store import Row, Rows, Status, Store, to_csv
 from hwquant import cache
+from hwquant.errors import InputError
 from hwquant.progress import note, track
-from hwquant.ptq.recipe import Recipe
 
 __all__ = ["Sweep", "sweep"]
 
 CACHE = "point"
+OUTLINES = "outline"
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """A finished sweep: its folder, its space and its rows, failed ones included."""
+    """A finished sweep: its folder, its space and its rows, failed and pruned ones included."""
 
     folder: run_folder.RunFolder
     space: Space
@@ -42,6 +46,11 @@ class Sweep:
     def failed(self) -> list[Row]:
         """The points that have no result, each with its reason."""
         return list(self.rows.only(Status.FAILED))
+
+    @property
+    def pruned(self) -> list[Row]:
+        """The points that were not measured, each with the limit it is beyond."""
+        return list(self.rows.only(Status.PRUNED))
 
 
 def sweep(
@@ -54,18 +63,18 @@ def sweep(
 ) -> Sweep:
     """Run or resume the sweep of ``space`` in folder ``root``.
 
+    A point that fails is recorded with its reason and the others go on; a resumed sweep tries
+    failed points again.  A point that is surely beyond a limit of the space is recorded as pruned.
     ``watch`` is called with the folder after every point that is settled.
 
-    A point that fails is recorded with its reason and the others go on; a resumed sweep tries
-    failed points again.
-
-    Raises `InputError` for a folder that cannot be used, or a scheduler that does not answer.
+    Raises `InputError` for a folder that cannot be used, a scheduler that does not answer, or
+    limits that leave no point.
     """
     started = time.perf_counter()
-    points = {point_key(space, recipe): recipe for recipe in space.points()}
+    points = {point_key(space, point): point for point in space.plan()}
     folder = run_folder.prepare(root, space)
     with Store(folder.store) as store:
-        stale = store.enroll((key, coordinates(recipe)) for key, recipe in points.items())
+        stale = store.enroll((key, coordinates(point)) for key, point in points.items())
         if stale:
             note(f"{stale} results of another version of the code or the data are dropped")
         progress = _Progress(space, points, store, folder.logs / "failures.log")
@@ -77,6 +86,10 @@ def sweep(
         if left := len(points) - known:
             log = folder.logs / "workers.log"
             with engine(scheduler, workers, log) as cluster, track("points", left) as advance:
+                if space.limits or space.parts:
+                    jobs = progress.prune(_outline(space, cluster), jobs)
+                for row in progress.settled():
+                    advance(detail=label(row.point))
                 for _ in cluster.run(jobs, progress.follow):
                     for row in progress.settled():
                         advance(detail=label(row.point))
@@ -84,19 +97,37 @@ def sweep(
                             watch(folder)
         rows = store.rows()
     to_csv(rows, folder.csv)
+    pruned = rows.only(Status.PRUNED)
+    if len(pruned) == len(rows):
+        raise InputError(f"no point is within the limits ({pruned[0].error}); relax them")
+    remember(space, rows.only(Status.DONE))
     return Sweep(folder, space, rows, time.perf_counter() - started)
+
+
+def _outline(space: Space, cluster: Engine) -> list[dict[str, Any]]:
+    """Return the layers of the network, from the cache or from a worker."""
+    key = outline_key(space)
+    known: list[dict[str, Any]] | None = cache.load_json(OUTLINES, key)
+    if known is None:
+        (outcome,) = cluster.run([Job(f"outline-{key}", outline, (space,))])
+        if outcome.error:
+            raise InputError(f"{space.model}: {outcome.error}")
+        known = outcome.value
+        cache.store_json(OUTLINES, key, known)
+    return known
 
 
 class _Progress:
     """What is known of every point, and which jobs that leaves."""
 
-    def __init__(self, space: Space, points: dict[str, Recipe], store: Store, log: Path) -> None:
+    def __init__(self, space: Space, points: dict[str, Point], store: Store, log: Path) -> None:
         self._space = space
         self._points = points
         self._store = store
         self._log = log
         self._prices = PriceList(space)
         self._pending: dict[str, set[str]] = {}  # point -> kernels without a price
+        self._sharing: dict[str, list[str]] = {}  # measurement -> points that wait for it
         again: dict[str, Any] = {"status": Status.WAITING, "error": ""}
         unfinished = store.rows().only(Status.WAITING, Status.MEASURED, Status.FAILED)
         self.rows = {
@@ -105,19 +136,64 @@ class _Progress:
         }
 
     def take_up(self) -> Iterator[Job]:
-        """Settle what the store and the cache know; yield the jobs for the rest."""
+        """Settle what the store and the cache know; yield the jobs for the rest.
+
+        The first points of every weight side come first: what they have in common with later ones
+        is then known, to whichever worker, before those start.
+        """
+        jobs: dict[str, Job] = {}
+        sides: dict[str, str] = {}
         for key, row in list(self.rows.items()):
             known: dict[str, Any] | None = None
+            point = self._points[key]
+            measurement = measurement_key(self._space, point.recipe, point.seed)
             if row.status is Status.MEASURED:
                 known = {"metrics": row.metrics, "layers": list(row.layers)}
             else:
-                known = cache.load_json(CACHE, key)
-            if known is None:
-                recipe = self._points[key].to_dict()
-                args = (self._space.model, self._space.data, recipe, self._space.seed)
-                yield Job(f"point-{key}", measure, args)
-            else:
+                known = cache.load_json(CACHE, measurement)
+            if known is not None:
                 yield from self._measured(key, known)
+                continue
+            self._sharing.setdefault(measurement, []).append(key)
+            sides[measurement] = weight_side(point)
+            jobs[measurement] = self._job(measurement, point)
+        taken: Counter[str] = Counter()
+        rank: dict[str, int] = {}
+        for measurement, side in sides.items():
+            rank[measurement] = taken[side]
+            taken[side] += 1
+        for measurement in sorted(jobs, key=rank.__getitem__):  # stable: else as in the space
+            yield jobs[measurement]
+
+    def _job(self, measurement: str, point: Point) -> Job:
+        space = self._space
+        args = (space.model, space.data, point.recipe.to_dict(), point.seed)
+        items = (space.test_items, space.calib_items)
+        return Job(f"point-{measurement}", measure, (*args, items) if any(items) else args)
+
+    def prune(self, network: list[dict[str, Any]], jobs: Iterable[Job]) -> list[Job]:
+        """Settle the points that are surely beyond a limit; return the jobs that others need.
+
+        ``network`` is what `outline` returns.
+        """
+        pruned = 0
+        for measurement, keys in list(self._sharing.items()):
+            for key in list(keys):
+                reason, bounds = reason_to_prune(self._space, network, self._points[key])
+                if reason:
+                    least = {f"{name}_least": value for name, value in bounds.items()}
+                    self._save(key, Status.PRUNED, least, (), reason)
+                    keys.remove(key)
+                    pruned += 1
+            if not keys:
+                del self._sharing[measurement]
+        if pruned:
+            note(f"{pruned} points are surely beyond a limit and not measured")
+        return [job for job in jobs if self._needed(job)]
+
+    def _needed(self, job: Job) -> bool:
+        kind, _, key = job.key.partition("-")
+        return kind != "point" or key in self._sharing
 
     def follow(self, outcome: Outcome) -> Iterator[Job]:
         """Write down an outcome; yield the jobs it makes possible."""
@@ -125,11 +201,12 @@ class _Progress:
         if outcome.error:
             with self._log.open("a") as log:
                 log.write(f"{outcome.key}: {outcome.error}\n{outcome.trace}\n")
-            for point in [key] if kind == "point" else self._users(key):
+            for point in self._sharing.pop(key, []) if kind == "point" else self._users(key):
                 self._fail(point, outcome.error)
         elif kind == "point":
             cache.store_json(CACHE, key, outcome.value)
-            yield from self._measured(key, outcome.value)
+            for point in self._sharing.pop(key):
+                yield from self._measured(point, outcome.value)
         else:
             self._prices.add(key, outcome.value)
             for point in self._users(key):
@@ -137,8 +214,8 @@ class _Progress:
                 self._price(point)
 
     def settled(self) -> Iterator[Row]:
-        """Yield, once each, the rows that are done or failed since the last call."""
-        final = (Status.DONE, Status.FAILED)
+        """Yield, once each, the rows that nothing more will happen to since the last call."""
+        final = (Status.DONE, Status.FAILED, Status.PRUNED)
         for key in [key for key, row in self.rows.items() if row.status in final]:
             yield self.rows.pop(key)
 
@@ -146,8 +223,9 @@ class _Progress:
         return [point for point, kernels in self._pending.items() if kernel in kernels]
 
     def _measured(self, key: str, known: dict[str, Any]) -> Iterator[Job]:
-        self._save(key, Status.MEASURED, known["metrics"], known["layers"])
-        missing = self._prices.missing(known["layers"])
+        if self.rows[key].status is not Status.MEASURED:
+            self._save(key, Status.MEASURED, known["metrics"], known["layers"])
+        missing = self._prices.missing(known["layers"], self._points[key].style)
         self._pending[key] = set(missing)
         for kernel, identity in missing.items():
             yield Job(f"kernel-{kernel}", price_kernel, (identity,))
@@ -158,7 +236,7 @@ class _Progress:
         if self._pending.get(key):
             return
         row = self.rows[key]
-        totals, layers = self._prices.network(row.layers)
+        totals, layers = self._prices.network(row.layers, self._points[key].style)
         del self._pending[key]
         self._save(key, Status.DONE, row.metrics | totals, layers)
 

@@ -14,6 +14,21 @@ from hwquant.progress import note
 __all__ = ["sweep"]
 
 
+def _limits(_ctx: click.Context, _param: click.Parameter, texts: tuple[str, ...]) -> Any:
+    """Read NAME=NUMBER options."""
+    found: dict[str, float] = {}
+    for text in texts:
+        name, equals, number = (part.strip() for part in text.partition("="))
+        try:
+            value = float(number)
+        except ValueError:
+            raise click.BadParameter(f"{text!r}, allowed NAME=NUMBER") from None
+        if not equals or not name or name in found:
+            raise click.BadParameter(f"{text!r}, allowed NAME=NUMBER, each name once")
+        found[name] = int(value) if value == value // 1 else value
+    return found or None
+
+
 def _split(_ctx: click.Context, _param: click.Parameter, text: str | None) -> tuple[str, ...]:
     return tuple(part.strip() for part in (text or "").split(",") if part.strip())
 
@@ -32,13 +47,27 @@ def _split(_ctx: click.Context, _param: click.Parameter, text: str | None) -> tu
 )
 @click.option("--scale", "scales", multiple=True, help="po2 or float; repeat to sweep both.")
 @click.option("--granularity", "granularities", multiple=True, help="per_channel or per_tensor.")
+@click.option("--rule", "rules", multiple=True, help="absmax, percentile or mse, for scales.")
+@click.option("--style", "styles", multiple=True, help="Kernel style or auto.  [default: plain]")
 @click.option("--lanes", type=int, help="Products a cycle in each kernel.  [default: 8]")
 @click.option("--folding", help="per-layer, per-channel or shared.  [default: per-layer]")
+@click.option("--price", help="synthesis, or formula with an interval.  [default: synthesis]")
+@click.option("--part", "parts", multiple=True, metavar="NAME", help="Part or board to fit in.")
+@click.option(
+    *("--limit", "limits"),
+    multiple=True,
+    callback=_limits,
+    metavar="NAME=N",
+    help="Do not measure points surely beyond, such as lut_sites=2000 or weight_bits=40000.",
+)
 @click.option("--seed", type=int, help="Seed of everything random.  [default: 0]")
+@click.option("--seeds", type=int, multiple=True, metavar="N", help="Seeds to sweep over.")
+@click.option("--test-items", type=int, metavar="N", help="Test on the first N items only.")
+@click.option("--calib-items", type=int, metavar="N", help="Calibrate on the first N only.")
 @click.option("--space", "space_file", type=click.Path(), help="TOML file; options win over it.")
 @click.option("--scheduler", default="", metavar="ADDRESS", help="A Dask scheduler to work on.")
 @click.option("--workers", type=click.IntRange(1), help="Local processes (default: the cores).")
-@click.option("--dry-run", is_flag=True, help="Count and list the points, run nothing.")
+@click.option("--dry-run", is_flag=True, help="Count points and time, run nothing.")
 @click.option("-o", "--output", type=click.Path(), metavar="RUN", help="Folder of the run.")
 @json_option
 @click.pass_context
@@ -57,11 +86,14 @@ def sweep(
 
     Every point is quantized and tested, and its kernels are synthesized (equal ones once).
     A killed sweep resumes with the same command; a failed point is listed and the exit code is 1.
+    With --price formula nothing is synthesized: prices take no time and have an interval.
 
     \b
     Examples:
       hwquant sweep zoo:digits_cnn --weights int4,int8,e2m1 --acts same -o runs/a
       hwquant sweep net.py:make@net.pth --data x.npz --weights e2m1,e3m2 --acts int8 -o runs/b
+      hwquant sweep zoo:digits_cnn --weights int4,e2m1 --price formula --limit lut_sites=900 -o r
+      hwquant sweep --space space.toml --dry-run
       hwquant sweep --space space.toml --scheduler tcp://host:8786 -o runs/c
     """
     from costmodel.explore.space import Space, from_toml
@@ -71,7 +103,7 @@ def sweep(
         given["steps"] = (given["steps"],)
     space = Space(**((from_toml(space_file) if space_file else {}) | given))
     if dry_run:
-        _dry_run(space, as_json=as_json)
+        _dry_run(space, workers, as_json=as_json)
         return
     if output is None:
         raise click.UsageError("give the folder of the run with -o RUN (or count with --dry-run)")
@@ -84,8 +116,10 @@ def sweep(
 
     done = run(space, output, scheduler=scheduler, workers=workers, watch=LivePage(space))
     list_failures(done.failed, done.folder.logs)
-    finished = len(done.rows) - len(done.failed)
+    pruned = len(done.pruned)
+    finished = len(done.rows) - len(done.failed) - pruned
     result: dict[str, Any] = {"run": output, "points": len(done.rows), "done": finished}
+    result |= {"pruned": pruned} if pruned else {}
     result |= {"failed": len(done.failed), "seconds": round(done.seconds, 1)}
     if finished:
         front = find_front(done.rows, plots.axis("lut_sites"), plots.axis("top1"))
@@ -96,13 +130,20 @@ def sweep(
     ctx.exit(1 if done.failed else 0)
 
 
-def _dry_run(space: Any, *, as_json: bool) -> None:
+def _dry_run(space: Any, workers: int | None, *, as_json: bool) -> None:
+    from costmodel.explore.forecast import forecast
     from costmodel.explore.space import coordinates
 
-    points = [coordinates(recipe) for recipe in space.points()]
+    points = [coordinates(point) for point in space.plan()]
+    found = forecast(space, workers)
     if as_json:
-        emit({"points": len(points), "list": points}, as_json=True)
+        emit(found.to_json() | {"list": points}, as_json=True)
         return
     for point in points:
         click.echo("  ".join(str(value) for value in point.values()))
-    note(f"{len(points)} points")
+    about = "" if found.seconds is None else f": about {found.seconds:g} s on {found.workers} cores"
+    note(
+        f"{found.points} points, {found.measurements} to quantize and test, {found.known} of them "
+        f"known already, {found.weight_sides} sets of weights{about} ({found.basis}); kernels that "
+        "are synthesized come on top"
+    )
