@@ -19,7 +19,7 @@ from .intervals.features import family as style_family
 from .intervals.points import Points
 from .report.plots import STYLE, family
 
-__all__ = ["draw_clocks", "draw_estimates"]
+__all__ = ["draw_clocks", "draw_estimates", "save_png"]
 
 PANELS: Final = ("plain", "portable", "row", "tree", "bucket", "codebook", "dsp")
 TITLES: Final = {
@@ -36,7 +36,7 @@ SETTINGS: Final = {
 }
 
 
-def _save(drawing: Any, path: Path) -> None:
+def save_png(drawing: Any, path: Path) -> None:
     """Write a PNG with a palette of 64 colours, a third of the size; the same bytes every time."""
     from PIL import Image
 
@@ -96,7 +96,7 @@ def draw_estimates(points: Points, path: Path, label: str) -> None:
         drawing.supxlabel(f"{label}, synthesized", fontsize=8.5)
         drawing.supylabel(f"{label}, estimated without the formats", fontsize=8.5)
         drawing.subplots_adjust(wspace=0.34, hspace=0.32, left=0.09, bottom=0.16 / rows)
-        _save(drawing, path)
+        save_png(drawing, path)
 
 
 def _marks(axes: Any, x: Any, y: Any, formats: Any) -> None:
@@ -151,4 +151,4 @@ def draw_clocks(clocks: Mapping[str, Sequence[float]], path: Path, label: str) -
         axes.set_axisbelow(True)
         axes.set_xlabel(label)
         drawing.tight_layout()
-        _save(drawing, path)
+        save_png(drawing, path)

@@ -7,8 +7,8 @@ so a search that was killed, or another one over the same network, computes only
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from importlib.metadata import version
 from itertools import product
@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import hwquant
 from costmodel.explore.measure import trained
-from costmodel.explore.mixed.prices import network_metrics, problem_of
+from costmodel.explore.mixed.prices import losses_of, network_metrics, problem_of
 from costmodel.explore.mixed.problem import Option, Problem
+from costmodel.explore.mixed.refit import refit
 from costmodel.explore.pricing import workload_of
 from costmodel.explore.space import Space
 from hwquant import cache
@@ -172,3 +173,10 @@ class Evaluator:
             folding=self.space.folding,
             lanes=self.space.lanes,
         )
+
+    def refitted(self, networks: Iterable[Known]) -> Problem:
+        """Return the problem with losses that explain those of whole ``networks`` better."""
+        found = [(known.formats, known.loss) for known in networks]
+        losses = refit(self.sensitivities(), self.plan[0], found)
+        units, unit = losses_of(self.plan[0], self.plan[1], losses)
+        return replace(self.problem, losses=units, unit=unit)

@@ -22,6 +22,7 @@ from hwquant.progress import track
 
 __all__ = ["ENDS", "calibrated_front", "exact", "searched", "uniform_family", "within"]
 
+ROUNDS: Final = 4
 ENDS: Final = Option("int8", "int8")
 """What first and last layers have in the other half of the uniform networks."""
 
@@ -55,21 +56,30 @@ def calibrated_front(points: Sequence[Known], axis: str) -> list[Known]:
 
 
 def exact(
-    evaluator: Evaluator, axis: str, limits: Mapping[str, int], points: int | None
+    evaluator: Evaluator,
+    axis: str,
+    limits: Mapping[str, int],
+    points: int | None,
+    rounds: int = ROUNDS,
 ) -> list[Known]:
-    """Return the front of the separable problem, each point measured as a whole network.
+    """Return fronts of the separable problem, each point measured as a whole network.
 
+    After the first front the losses are fitted to everything measured so far
+    (`costmodel.explore.mixed.refit`) and the problem is solved again, ``rounds`` times in all.
     Limits on what does not add up are left to `within`.
     """
     problem = evaluator.problem
     summed = {name: limit for name, limit in limits.items() if name in problem.costs}
-    choices = [found.choice for found in front(problem, axis, summed, points)]
-    known = []
-    with track("exact front", len(choices)) as advance:
-        for choice in choices:
-            known.append(evaluator.known(problem.formats(choice)))
-            advance()
-    return known
+    found: dict[tuple[Option, ...], Known] = {}
+    for number in range(rounds):
+        choices = [solution.choice for solution in front(problem, axis, summed, points)]
+        with track(f"exact front {number + 1} of {rounds}", len(choices)) as advance:
+            for choice in choices:
+                known = evaluator.known(problem.formats(choice))
+                found[known.formats] = known
+                advance()
+        problem = evaluator.refitted([*evaluator.uniform.values(), *found.values()])
+    return list(found.values())
 
 
 @dataclass(frozen=True)

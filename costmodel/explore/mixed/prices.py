@@ -27,7 +27,7 @@ from hwquant.formats import Format
 from hwquant.mac import MacSpec
 from hwquant.workload import Layer, Workload
 
-__all__ = ["ADDITIVE", "METRICS", "UNITS", "network_metrics", "problem_of"]
+__all__ = ["ADDITIVE", "METRICS", "UNITS", "losses_of", "network_metrics", "problem_of"]
 
 CONVERTED: Final = "lut_sites_with_conversion"
 ADDITIVE: Final = (
@@ -95,11 +95,7 @@ def problem_of(
     """
     names = ADDITIVE if folding != Folding.SHARED else ("weight_bits", "bops")
     layers = [_entries(path, own, works) for path, own in zip(paths, options, strict=True)]
-    lost = [
-        [sum(losses.get((path, *part), 0.0) for part in _parts(option)) for option in own]
-        for path, own in zip(paths, options, strict=True)
-    ]
-    unit = max((max(row) for row in lost if row), default=0.0) / UNITS or 1.0
+    units, unit = losses_of(paths, options, losses)
     records = [
         [_metrics(_cost(entries, folding, lanes, _nothing)) for entries in rows] for rows in layers
     ]
@@ -118,12 +114,26 @@ def problem_of(
     return Problem(
         layers=tuple(paths),
         options=tuple(map(tuple, options)),
-        losses=tuple(_whole([loss / unit for loss in row]) for row in lost),
+        losses=units,
         costs={name: tuple(rows) for name, rows in tables.items()},
         ties=tuple(map(tuple, ties)),
         pairs=tuple(pairs),
         unit=unit,
     )
+
+
+def losses_of(
+    paths: Sequence[str],
+    options: Sequence[Sequence[Option]],
+    losses: Mapping[tuple[str, str, str], float],
+) -> tuple[tuple[Counts, ...], float]:
+    """Return each option's loss, of both parts, in whole numbers of a unit; and that unit."""
+    lost = [
+        [sum(losses.get((path, *part), 0.0) for part in _parts(option)) for option in own]
+        for path, own in zip(paths, options, strict=True)
+    ]
+    unit = max((max(row) for row in lost if row), default=0.0) / UNITS or 1.0
+    return tuple(_whole([loss / unit for loss in row]) for row in lost), unit
 
 
 def _parts(option: Option) -> list[tuple[str, str]]:
