@@ -68,7 +68,7 @@ def test_every_command_is_listed():
     assert set(COMMANDS) == {
         *("format", "doctor", "quantize", "export", "rtl", "verify", "cost", "sweep", "pareto"),
         *("demo", "zoo", "mutate", "prove", "sensitivity", "experiment", "overflow", "place"),
-        *("characterize", "search"),
+        *("characterize", "search", "report", "take"),
     }
     listing = hwquant("--help").stdout
     assert all(f"  {name} " in listing for name in COMMANDS)
