@@ -135,7 +135,7 @@ class Engine:
         with self._answering():
             threads: dict[str, int] = self._client.nthreads()
             if self._address and (new := threads.keys() - self._fit):
-                refuse_unfit(self._client, sorted(new))
+                refuse_unfit(self._client, sorted(new), scheduler=not self._fit)
                 self._fit |= new
         if not threads and self._address and not self._idle_told:
             note(
@@ -185,6 +185,13 @@ def _restore(variables: Mapping[str, str | None]) -> None:
             os.environ[name] = value
 
 
+def _hush() -> None:
+    """Keep Dask's log off the user's terminal: a dying worker is an outcome, not a page of text."""
+    for name in ("distributed", *logging.root.manager.loggerDict):
+        if name.partition(".")[0] == "distributed":  # Dask gives some of its loggers own levels
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
 def _connect(scheduler: str) -> Any:
     from distributed import Client
 
@@ -225,8 +232,7 @@ def engine(
     with ExitStack() as stack:
         stack.callback(_restore, {name: os.environ.get(name) for name in WORKER_ENVIRONMENT})
         stack.enter_context(dask.config.set(settings))
-        # A dying worker is an outcome, not a page of log on the user's terminal.
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)
+        _hush()
         if scheduler:
             client = _connect(scheduler)
         else:
