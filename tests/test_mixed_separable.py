@@ -11,6 +11,7 @@ import pytest
 from costmodel.explore import pareto
 from costmodel.explore.mixed.budget import refuse_impossible
 from costmodel.explore.mixed.problem import Option, Pair, Problem
+from costmodel.explore.mixed.refit import refit
 from costmodel.explore.mixed.separable import LOSS, cheapest_possible, front, solve
 from hwquant.errors import InputError
 
@@ -146,3 +147,36 @@ def test_contradictory_budgets_say_what_would_do():
     assert fewest > least["lut_sites"]
     with pytest.raises(InputError, match=f"together; with .* lut_sites is {fewest} at least"):
         refuse_impossible(evaluator, least)
+
+
+def names_of(paths):
+    formats = {"weight": ("int3", "int4", "int8"), "act": ("int4", "int8")}
+    return [(path, part, fmt) for path in paths for part in formats for fmt in formats[part]]
+
+
+def test_refitted_losses_explain_networks_that_sensitivities_do_not():
+    """The truth scales int3 and one layer; what is found foretells networks it has not seen."""
+    paths = ["a", "b", "c"]
+    rng = np.random.default_rng(0)
+    alone = {name: float(rng.uniform(0.1, 1)) for name in names_of(paths)}
+    truth = {
+        name: loss * (0.3 if name[2] == "int3" else 1) * (2.5 if name[0] == "b" else 1)
+        for name, loss in alone.items()
+    }
+
+    def loss(formats, table):
+        parts = zip(paths, formats, strict=True)
+        return sum(table[p, "weight", o.weight] + table[p, "act", o.act] for p, o in parts)
+
+    every = [tuple(FORMATS[i] for i in rng.integers(0, 6, 3)) for _ in range(60)]
+    seen, unseen = every[:40], every[40:]
+    found = refit(alone, paths, [(formats, loss(formats, truth)) for formats in seen])
+
+    def error(table):
+        return np.mean([abs(loss(f, table) / loss(f, truth) - 1) for f in unseen])
+
+    assert error(found) < error(alone) / 4
+    assert all(value >= 0 for value in found.values())
+    same = refit(alone, paths, [(formats, loss(formats, alone)) for formats in seen])
+    assert same == pytest.approx(alone)  # negative control: what fits already stays
+    assert refit(alone, paths, []) == pytest.approx(alone)
