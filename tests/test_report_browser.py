@@ -8,11 +8,13 @@ import shutil
 import numpy as np
 import pytest
 
+from costmodel.explore.certainty import surely_dominated
+from costmodel.explore.row import Row, Status
 from costmodel.explore.space import Space, coordinates
-from costmodel.explore.store import Row, Status
 from costmodel.report import page, plots
 from costmodel.report.front import find_front
-from costmodel.report.run import COMMANDS, QUIET, records_of
+from costmodel.report.records import records_of
+from costmodel.report.run import COMMANDS, QUIET
 
 pytestmark = pytest.mark.browser
 
@@ -27,7 +29,8 @@ def rows(count=60):
         name = FORMATS[k % len(FORMATS)]
         recipe = Space(weights=(name,), steps=(("calibrate",),)).points()[0]
         luts = int(rng.uniform(100, 4000))
-        metrics = {"lut_sites": luts, "top1": round(0.5 + 0.1 * np.log10(luts), 4)}
+        worse = 0.15 if k % 4 == 3 else 0.0  # surely dominated
+        metrics = {"lut_sites": luts, "top1": round(0.5 + 0.1 * np.log10(luts) - worse, 4)}
         metrics |= {"weight_bits": 640 * (k % 5 + 1), "float_top1": 0.99, "test_items": 2000}
         metrics |= {"lut_sites_low": luts * 0.95, "lut_sites_high": luts * 1.06}
         layers = [
@@ -147,10 +150,17 @@ def test_a_click_opens_a_point_with_layers_plots_and_commands(opened):
     canvas = opened.page.locator("#canvas")
     box = canvas.bounding_box()
     x, y = np.array(opened.front.x), 100 * np.array(opened.front.y)
-    pad_x, pad_y = 0.06 * np.ptp(x), 0.06 * np.ptp(y)
+    records = records_of([opened.front.rows[i] for i in opened.front.order])
+    ends = ("low", "high")  # the intervals of the front are within the view
+    every_x = [*x, *(r[f"lut_sites_{end}"] for r in records for end in ends)]
+    every_y = [*y, *(100 * r[f"top1_{end}"] for r in records for end in ends)]
     left, right, top, bottom = 70, box["width"] - 18, 14, box["height"] - 46
-    across = (x[target] - x.min() + pad_x) / (np.ptp(x) + 2 * pad_x)
-    up = (y[target] - y.min() + pad_y) / (np.ptp(y) + 2 * pad_y)
+
+    def share(value, every):
+        pad = 0.06 * np.ptp(every)
+        return (value - min(every) + pad) / (np.ptp(every) + 2 * pad)
+
+    across, up = share(x[target], every_x), share(y[target], every_y)
     place = {"x": left + across * (right - left), "y": bottom - up * (bottom - top)}
     canvas.hover(position=place)
     assert opened.page.locator("#tip").is_visible()
@@ -159,8 +169,122 @@ def test_a_click_opens_a_point_with_layers_plots_and_commands(opened):
     shown = opened.text("#point")
     assert f"hwquant take runs/a --pick key:{key} -o hardware_{key}" in shown
     assert "conv2" in shown
-    assert opened.page.locator("#point svg rect").count() >= 6
+    assert opened.page.locator("#kept svg rect").count() >= 6
     assert str(opened.front.rows[target].metrics["lut_sites"]) in shown.replace(",", "")
+
+
+DETAILS = {
+    "items": 64,
+    "errors": [{"layer": f"conv{n}", "before": -20.0 - n, "after": -25.0 - n} for n in range(3)],
+    "weights": [
+        {"layer": f"conv{n}", "format": "e2m1", "grid": [-2, -1, 0, 1, 2], "low": -3, "high": 3}
+        | {"codes": [1, 5, 9, 5, 2], "float": [0, 1, 3, 8, 3, 1], "flips": 0.1}
+        for n in range(3)
+    ],
+    "acts": [
+        {"layer": f"conv{n}", "format": "ue2m2", "low": 0, "high": 4, "counts": [9, 4, 2, 1]}
+        | {"from": 0, "to": 3.5}
+        for n in range(3)
+    ],
+    "sensitivity": [
+        {"layer": f"conv{n}", "part": part, "mse": 0.1 / (n + 1), "kl": 0.01 / (n + 1)}
+        for n in range(3)
+        for part in ("weight", "act", "both")
+    ],
+}
+
+
+def test_histograms_and_sensitivity_of_a_point_are_drawn(browser, tmp_path):
+    given = rows()
+    front = write(tmp_path / "report.html", given)
+    chosen = given.index(front.choice)
+    write(tmp_path / "report.html", given, details={chosen: DETAILS})
+    found = Opened(browser, tmp_path / "report.html")
+    kept = found.page.locator("#kept")
+    assert kept.locator("[data-chart=weights] svg").count() == 3
+    assert kept.locator("[data-chart=weights] svg").first.locator("rect").count() == 5
+    assert kept.locator("[data-chart=weights] svg").first.locator("circle").count() == 5
+    assert kept.locator("[data-chart=acts] svg").count() == 3
+    assert kept.locator("[data-chart=acts] rect.range").count() == 3
+    assert kept.locator("[data-chart=sensitivity] circle.first").count() == 4  # and the legend
+    assert kept.locator("[data-chart=errors] rect.second").count() == 4
+    image = pixels(kept.screenshot())
+    assert image.std() > 0.02
+    found.page.focus("#canvas")
+    found.page.keyboard.press("ArrowRight")
+    found.page.keyboard.press("Enter")
+    first = front.rows[front.order[0]]
+    assert f"hwquant report runs/a --pick key:{first.key}" in kept.inner_text()
+    assert kept.locator("[data-chart=weights]").count() == 0
+    assert kept.locator("[data-chart=lut_sites] rect").count() == 3
+    assert found.complaints == []
+    found.close()
+
+
+def test_surely_dominated_is_told_from_dominated(opened):
+    """The page's kinds are those of `costmodel.explore.certainty`."""
+    records = records_of(opened.rows)
+    low = np.array([[r["lut_sites_low"], r["top1_low"]] for r in records])
+    high = np.array([[r["lut_sites_high"], r["top1_high"]] for r in records])
+    sure = int(surely_dominated(low, high, ["min", "max"]).sum())
+    on = sum(opened.front.mask)
+    counts = {
+        kind: int(opened.page.locator(f"#meaning [data-kind={kind}]").get_attribute("data-count"))
+        for kind in ("on", "off", "sure")
+    }
+    assert counts == {"on": on, "off": len(opened.rows) - on - sure, "sure": sure}
+    assert sure > 0
+    opened.page.focus("#canvas")
+    opened.page.keyboard.press("ArrowRight")
+    tip = opened.text("#tip")
+    assert "on the front" in tip
+    assert " to " in tip  # the interval
+
+
+def test_the_theme_is_chosen_and_kept(opened):
+    def brightness():
+        return pixels(opened.page.locator("#canvas").screenshot()).mean()
+
+    button = opened.page.locator("#theme")
+    light = brightness()
+    button.click()
+    assert button.inner_text() == "Theme: light"
+    button.focus()
+    opened.page.keyboard.press("Enter")
+    assert button.inner_text() == "Theme: dark"
+    dark = brightness()
+    assert dark < 0.35
+    assert light > 0.7
+    opened.page.reload()
+    opened.page.wait_for_selector("html[data-ready='1']")
+    assert brightness() == pytest.approx(dark, abs=0.02)
+
+
+def test_a_page_at_work_loads_itself_again_and_keeps_the_view(browser, tmp_path):
+    path = tmp_path / "report.html"
+    write(path, rows(20), refresh=1)
+    found = Opened(browser, path)
+    assert found.text("#shown").startswith("20 of 20")
+    found.page.fill("#filter", "int4")
+    write(path, rows(60), refresh=1)  # the sweep goes on
+    found.page.wait_for_function(
+        "document.getElementById('shown').textContent.includes('of 60 points')", timeout=15_000
+    )
+    assert found.page.input_value("#filter") == "int4"
+    write(path, rows(60))  # and ends
+    found.page.wait_for_function(
+        "!document.querySelector('meta[http-equiv=refresh]')", timeout=15_000
+    )
+    loads = sum(url.startswith("file:") for url in found.requests)
+    found.page.wait_for_timeout(2500)
+    assert sum(url.startswith("file:") for url in found.requests) == loads
+    assert found.complaints == []
+    found.close()
+
+
+def test_the_hypervolume_is_drawn_over_time(opened):
+    assert opened.page.locator("[data-chart=history] path").count() == 1
+    assert "Hypervolume" in opened.text("#history")
 
 
 def test_filters_zoom_and_axes(opened):
@@ -208,8 +332,12 @@ def test_two_runs_are_told_apart_and_filtered(browser, tmp_path):
     write(tmp_path / "report.html", given, rows=records, tables=tables)
     found = Opened(browser, tmp_path / "report.html")
     assert found.text("#shown").startswith("80 of 80")
+    assert found.text("#meaning").startswith("front of a")
+    both = pixels(found.page.locator("#canvas").screenshot())
+    assert "run" in found.text("#head")
     found.page.select_option("#run", "b")
     assert found.text("#shown").startswith("20 of 80")
+    assert not np.array_equal(pixels(found.page.locator("#canvas").screenshot()), both)
     assert found.complaints == []
     found.close()
 

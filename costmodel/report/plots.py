@@ -37,11 +37,13 @@ STYLE = {
     "mixed": ("*", "#999933"),
 }
 SIZE: Final = "page"
-SIZES: Final = {"page": (5.6, 3.7), "column": (3.45, 2.6), "wide": (7.1, 3.6), "slide": (10.0, 5.6)}
+SIZES: Final = {"page": (5.6, 3.7), "column": (3.45, 3.0), "wide": (7.1, 3.6), "slide": (10.0, 5.6)}
 """Inches: a web page, one column and the full width of a two-column paper, a slide."""
 # Tried in turn, in points from the marker.
 LABEL_OFFSETS = ((6, 5), (6, -11), (-6, 6), (-6, -12), (12, 14), (12, -20), (-12, 16), (-12, -22))
+NEAR = 4  # offsets that need no line to the marker
 MARKER_PIXELS = 7
+LABELS = 30  # at most
 LETTERS = 23  # of the caption, on an inch
 
 
@@ -117,7 +119,7 @@ def inches(size: str) -> tuple[float, float]:
     """Return width and height of a size: a name of `SIZES` or WIDTHxHEIGHT in inches.
 
     >>> inches("column"), inches("6x4")
-    ((3.45, 2.6), (6.0, 4.0))
+    ((3.45, 3.0), (6.0, 4.0))
 
     Raises `InputError` for anything else.
     """
@@ -147,7 +149,7 @@ def draw(figure: Figure, *paths: str | Path) -> None:
     import matplotlib as mpl
 
     settings = {
-        "font.size": 8.5,
+        "font.size": 8.5 if inches(figure.size)[0] > 4 else 7,
         "axes.spines.top": False,
         "axes.spines.right": False,
         "svg.fonttype": "path",  # outlines, so that no viewer needs the font
@@ -203,8 +205,13 @@ def _drawing(figure: Figure) -> Any:
         lines = textwrap.wrap(figure.caption, int(LETTERS * drawing.get_figwidth()))
         about: dict[str, Any] = {"fontsize": 6, "color": "#444444", "x": 0.02, "ha": "left"}
         drawing.supxlabel("\n".join(lines), **about)
+    axes.margins(0.06, 0.1)
+    width = drawing.get_figwidth()
+    keys: dict[str, Any] = {"frameon": False, "handletextpad": 0.4, "columnspacing": 1.2}
+    drawing.legend(
+        loc="outside upper center", ncols=max(int(width * 0.9), 2), fontsize="small", **keys
+    )
     _labels(axes, x, y, figure.labels, np.flatnonzero(on_front))
-    axes.legend(loc="best", frameon=False, fontsize=7.5, handletextpad=0.4)
     return drawing
 
 
@@ -244,21 +251,29 @@ def _points(axes: Any, x: Any, y: Any, formats: Sequence[str], on_front: Any) ->
 
 def _labels(axes: Any, x: Any, y: Any, labels: Sequence[str], shown: Any) -> None:
     """Label the front, each label at the first offset that meets no marker and no other label."""
+    from matplotlib.text import Text
+
     drawing = axes.figure
     drawing.draw_without_rendering()
     renderer = drawing.canvas.get_renderer()
     known = np.isfinite(x) & np.isfinite(y)
     markers = axes.transData.transform(np.column_stack([x[known], y[known]]))
     taken: list[Any] = []
+    if len(shown) > LABELS:  # of a long front some, evenly
+        shown = shown[np.unique(np.linspace(0, len(shown) - 1, LABELS).astype(int))]
     for index in shown:
-        for dx, dy in LABEL_OFFSETS:
+        for number, (dx, dy) in enumerate(LABEL_OFFSETS):
+            far = number >= NEAR
             text = axes.annotate(
                 labels[index],
                 (x[index], y[index]),
                 xytext=(dx, dy),
                 textcoords="offset points",
                 ha="left" if dx > 0 else "right",
-                fontsize=7.5,
+                fontsize="small",
+                arrowprops={"arrowstyle": "-", "linewidth": 0.5, "color": "#888888"}
+                if far
+                else None,
                 bbox={
                     "boxstyle": "round,pad=0.1",
                     "facecolor": "white",
@@ -266,10 +281,12 @@ def _labels(axes: Any, x: Any, y: Any, labels: Sequence[str], shown: Any) -> Non
                     "alpha": 0.7,
                 },
             )
-            box = text.get_window_extent(renderer).padded(MARKER_PIXELS)
-            free = not any(box.overlaps(other) for other in taken)
+            text.update_positions(renderer)
+            box = Text.get_window_extent(text, renderer).padded(MARKER_PIXELS - 2)  # no arrow
+            inside = drawing.bbox.x0 < box.x0 and box.x1 < drawing.bbox.x1
+            inside = inside and axes.bbox.y0 < box.y0 and box.y1 < axes.bbox.y1 + MARKER_PIXELS
+            free = inside and not any(box.overlaps(other) for other in taken)
             if free and not box.count_contains(markers):
+                taken.append(box)
                 break
-            if (dx, dy) != LABEL_OFFSETS[-1]:
-                text.remove()
-        taken.append(box)
+            text.remove()  # a label without a place of its own is left out
