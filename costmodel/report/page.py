@@ -10,6 +10,7 @@ are still there.
 from __future__ import annotations
 
 import html
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -101,9 +102,10 @@ def _baselines(page: Page) -> dict[str, float]:
     found = {}
     for axis in page.axes:
         values = {row.get(f"float_{axis.name}") for row in page.rows} - {None}
-        if len(values) == 1:
-            found[axis.name] = float(values.pop())
-    return {name: value for name, value in found.items() if value == value}  # noqa: PLR0124 (NaN)
+        alone = values.pop() if len(values) == 1 else None
+        if isinstance(alone, float) and math.isfinite(alone):
+            found[axis.name] = alone
+    return found
 
 
 def _cards(cards: Sequence[tuple[str, str, str]]) -> str:
