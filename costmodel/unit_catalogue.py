@@ -39,7 +39,10 @@ TILES: Final = (
     ("int4", "dsp"), ("int5", "dsp"), ("int6", "dsp"), ("int8", "lut"), ("int4", "lut"),
     ("int5", "lut"), ("int3", "lut"), ("e2m1", "lut"), ("e4m3", "lut"),
 )  # fmt: skip
-BLOCKS: Final = (("mxfp4", 8), ("mxint8", 8))
+BLOCKS: Final = (
+    ("mxfp4", 8), ("mxint8", 8), ("nvfp4", 8), ("mxfp6e2m3", 8), ("mxfp6e3m2", 8), ("mxfp8e4m3", 8),
+    ("mxfp8e5m2", 8),
+)  # fmt: skip
 WINDOW: Final = (15, -16)
 
 

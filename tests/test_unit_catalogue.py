@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from costmodel import block_points
 from costmodel.block_kernel import block_price
-from costmodel.unit_catalogue import block_pairs
+from costmodel.primitives.block_scaled import block_kernels
+from costmodel.unit_catalogue import BLOCKS, block_pairs
 from hw import block_kernel, unit_catalogue
 from hw.block_kernel import (
     block_from_json,
@@ -54,7 +56,7 @@ def test_every_row_is_current():
         assert row.counts["dsp"] == 0
 
 
-@pytest.mark.parametrize("name", ["mxfp4", "mxint8"])
+@pytest.mark.parametrize("name", [name for name, _ in BLOCKS])
 def test_auto_takes_the_smallest(name):
     spec = BlockMacSpec(name, name, 8, 256, (15, -16))
     mine = [row for row in STORED if row.name == block_kernel_name(spec)]
@@ -64,6 +66,26 @@ def test_auto_takes_the_smallest(name):
     assert why.startswith(f"{best.luts} LUTs for this kernel; ")
     _, why = block_style("auto", BlockMacSpec(name, name, 2, 256, (15, -16)))
     assert f"nearest block kernel measured ({best.name})" in why
+
+
+def test_the_formula_foresees_kernels_it_was_not_fitted_to():
+    """Coefficients are fitted to kernels of style tree of four formats (`costmodel.block_fit`)."""
+    fitted = {
+        (str(point.spec["weight"]), point.spec["style"])
+        for point in block_points.read()
+        if point.unit == "block"
+    }
+    new = [(block_from_json(json.loads(row.spec)), row) for row in STORED]
+    new = [(spec, row) for spec, row in new if (str(spec.weight), row.style) not in fitted]
+    assert len(new) >= 8
+    found = block_kernels([spec for spec, _ in new], [row.style for _, row in new]).to_columns()
+    for name in ("ff", "lutram", "dsp"):
+        assert found[name].tolist() == [row.counts[name] for _, row in new]
+    for name in ("lut_sites", "lut_raw"):
+        off = [abs(a / row.counts[name] - 1) for a, (_, row) in zip(found[name], new, strict=True)]
+        assert sum(off) / len(off) < 0.05
+        assert max(off) < 0.12
+        assert max(off) > 0.001  # they are estimates, not the measurements themselves
 
 
 def test_a_pair_that_is_not_there_goes_by_its_elements():
