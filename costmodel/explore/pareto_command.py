@@ -27,6 +27,13 @@ __all__ = ["pareto"]
 )
 @click.option("-o", "--output", type=click.Path(), help="Figure to write: .svg, .png or .pdf.")
 @click.option(
+    "--table",
+    "table_file",
+    type=click.Path(),
+    metavar="FILE",
+    help="Write all points as one table: .csv, .json or .parquet (the parquet extra).",
+)
+@click.option(
     "--size",
     default="page",
     show_default=True,
@@ -48,6 +55,7 @@ def pareto(
     y_sense: str | None,
     pick: str,
     output: str | None,
+    table_file: str | None,
     size: str,
     taking: bool,
     as_json: bool,
@@ -66,7 +74,7 @@ def pareto(
       hwquant pareto runs/a --x weight_bits --y top1 --size column -o memory.pdf
       hwquant pareto runs/a --pick knee --take
     """
-    from costmodel.explore import store
+    from costmodel.explore import store, table
     from costmodel.explore.folder import load
     from costmodel.report import plots
     from costmodel.report.front import find_front
@@ -75,6 +83,8 @@ def pareto(
     folder, space = load(run)
     axes = plots.axis(x, x_sense or ""), plots.axis(y, y_sense or "")
     rows = store.read(folder.store)
+    if table_file is not None:
+        table.write(rows, table_file)
     front = find_front(rows, *axes, pick)
     if output is not None:
         draw_front(front, space, output, size=size)
