@@ -25,6 +25,7 @@ from costmodel.explore.row import Row, Status
 from costmodel.explore.rows import read
 from costmodel.explore.space import Space, coordinates
 from costmodel.explore.store import Store
+from costmodel.explore.sweep import sweep
 from costmodel.report import page, plots
 from costmodel.report.compare import Other, compared
 from costmodel.report.details import add_details, read_details
@@ -32,6 +33,7 @@ from costmodel.report.front import find_front, growth
 from costmodel.report.live import LivePage, View, follow, show
 from costmodel.report.records import records_of
 from costmodel.report.run import write_page
+from hwquant import cache
 from hwquant.errors import InputError
 from hwquant.ptq.recipe import Recipe
 
@@ -357,6 +359,29 @@ def test_a_live_page_is_written_now_and_then_and_never_disturbs(tmp_path):
     assert "1 points" not in folder.report.read_text().partition("<h2")[0]
     assert not folder.figure(".png").exists()  # a page at work is the page alone
     assert live(folder) is False
+
+
+@pytest.mark.slow
+@pytest.mark.synth
+def test_a_sweep_at_work_writes_a_page_that_loads_itself_again(tmp_path):
+    given = {"model": "zoo:digits_mlp", "weights": ("int3", "int4"), "steps": (("calibrate",),)}
+    space = Space(**given, lanes=1, folding="shared", seed=7)
+    for recipe in space.points():  # so that there is work to do
+        cache.entry_path("point", point_key(space, recipe)).unlink(missing_ok=True)
+    seen = []
+    live = LivePage(space, seconds=1, clock=lambda: 1e6 * len(seen))
+
+    def watch(folder):
+        seen.append(None)
+        if live(folder):
+            seen[-1] = refreshes(folder.report), len(column_of(data_of(
+                folder.report.read_text()), "key"))  # fmt: skip
+
+    done = sweep(space, tmp_path / "run", workers=1, watch=watch)
+    assert not done.failed
+    assert seen == [(1, 2)] * 2
+    show(done.folder.root, View())
+    assert refreshes(done.folder.report) is None
 
 
 def test_two_runs_are_compared_in_one_square(tmp_path):

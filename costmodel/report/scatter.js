@@ -227,7 +227,7 @@ class Scatter {
         c.stroke();
       }
     }
-    if (scene.named && few) this.names(c, scene, colour("ink"));
+    if (scene.named && scene.front.length <= 40) this.names(c, scene, colour("ink"));
     c.restore();
   }
 
