@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from costmodel.explore.mixed.problem import Option
 from hwquant.errors import InputError
 from hwquant.nn.codes import workload
+from hwquant.nn.frozen import frozen
 from hwquant.nn.layers import MatMul
 from hwquant.ptq.calibration import calibration_batches
 from hwquant.ptq.curvature import float_outputs
@@ -31,11 +32,14 @@ from hwquant.ptq.order import check_order
 from hwquant.ptq.quantize import finish
 from hwquant.ptq.recipe import Recipe
 from hwquant.ptq.sensitivity import calibrated, sensitivities
+from hwquant.ptq.shared import Shared
 from hwquant.zoo.tasks.outputs import kl_divergence
 
 __all__ = ["Bench"]
 
 CALIBRATE: Final = "calibrate"
+BATCH: Final = 64
+"""Items that run at once: few enough for the cache of a core."""
 
 
 class Bench:
@@ -68,6 +72,7 @@ class Bench:
         self._by_weight = dict(zip(self.weights, self._jobs, strict=False))
         self._by_act = dict(zip(self.acts, self._jobs, strict=False))
         self._shell = copy.deepcopy(self._jobs[0].model)
+        self._shared = Shared(disk=False)
         steps = [(spec, build_step(spec)) for spec in base.steps]
         check_order([(str(spec), step) for spec, step in steps])
         self._steps = [step for spec, step in steps if spec.name != CALIBRATE]
@@ -122,7 +127,7 @@ class Bench:
             for path in site.acts:
                 quantizer = self._by_act[option.act].model.get_submodule(path)
                 shell.set_submodule(path, copy.deepcopy(quantizer))
-        job = replace(self._jobs[0], model=shell, sites=self._sites(formats))
+        job = replace(self._jobs[0], model=shell, sites=self._sites(formats), shared=self._shared)
         for step in self._steps:
             step.apply(job)
         finish(shell)
@@ -151,7 +156,7 @@ class Bench:
         mean squared error.
         """
         model = self.job(formats).model
-        found = _outputs(model, self.items)
+        found = _outputs(frozen(model), self.items)
         if self.outputs.dim() < 2 or self.outputs.shape[1] < 2:
             loss = float((found - self.outputs).double().square().mean())
         else:
@@ -175,7 +180,7 @@ class Bench:
 
 def _outputs(model: nn.Module, items: Tensor) -> Tensor:
     with torch.no_grad():
-        parts = [float_outputs(model(batch))[0] for batch in torch.split(items, 256)]
+        parts = [float_outputs(model(batch))[0] for batch in torch.split(items, BATCH)]
     return torch.cat(parts)
 
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from costmodel.explore import folder as run_folder
-from costmodel.explore.measure import measure, point_key
+from costmodel.explore.measure import measure, measurement_key, point_key
 from costmodel.explore.mixed import finder
 from costmodel.explore.mixed.budget import refuse_impossible
 from costmodel.explore.mixed.evaluate import Evaluator, Known
@@ -24,10 +24,9 @@ from costmodel.explore.mixed.problem import Option
 from costmodel.explore.mixed.search import METHODS
 from costmodel.explore.mixed.separable import LOSS
 from costmodel.explore.mixed.thin import thin
-from costmodel.explore.pricing import PriceList, price_kernel, priced
+from costmodel.explore.pricing import PriceList, price_kernel
 from costmodel.explore.space import Space, coordinates
 from costmodel.explore.store import Row, Status, Store, to_csv
-from costmodel.kernel import estimate
 from hwquant import atomic, cache
 from hwquant.errors import InputError
 from hwquant.progress import note, track
@@ -60,7 +59,6 @@ class Question:
     trials: int = 200
     items: int = 256
     points: int = 12
-    synth: bool = False
 
     def __post_init__(self) -> None:
         allowed = (AUTO, EXACT, *METHODS)
@@ -191,18 +189,18 @@ def _finish(
 ) -> Sequence[Row]:
     """Score and price every point once, and write it down as a sweep does."""
     space = question.space
-    price = _synthesized(space) if question.synth else _by_formula(space)
+    prices = PriceList(space)
     with Store(folder.store) as store, track("networks", len(points)) as advance:
         store.enroll((key, _point(recipe)) for key, (recipe, _) in points.items())
         done = {row.key for row in store.rows() if row.status is Status.DONE}
         for key, (recipe, known) in points.items():
             if key not in done:
-                record = cache.load_json("point", key)
-                if record is None:
-                    record = measure(space.model, space.data, recipe.to_dict(), space.seed)
-                    cache.store_json("point", key, record)
-                totals, layers = price(record["layers"])
-                told = {"calib_loss": known.loss, "calib_items": question.items}
+                record = _measured(space, recipe)
+                for kernel, identity in prices.missing(record["layers"]).items():
+                    note(f"synthesizing {identity[0]} x {identity[1]}, {identity[2]} lanes")
+                    prices.add(kernel, price_kernel(identity))
+                totals, layers = prices.network(record["layers"])
+                told = {"calib_loss": known.loss, "calib_loss_items": question.items}
                 store.save(key, Status.DONE, record["metrics"] | totals | told, layers)
             advance()
         rows = list(store.rows())
@@ -210,29 +208,17 @@ def _finish(
     return rows
 
 
+def _measured(space: Space, recipe: Recipe) -> dict[str, Any]:
+    """Return what a sweep measures of a point, from its cache where it is known."""
+    key = measurement_key(space, recipe, space.seed)
+    record: dict[str, Any] | None = cache.load_json("point", key)
+    if record is None:
+        items = (space.test_items, space.calib_items)
+        record = measure(space.model, space.data, recipe.to_dict(), space.seed, items)
+        cache.store_json("point", key, record)
+    return record
+
+
 def _point(recipe: Recipe) -> dict[str, Any]:
     """Return the columns of a point; what take needs to find its recipe again is among them."""
     return coordinates(recipe) | {"overrides": recipe.to_dict()["overrides"]}
-
-
-Priced = tuple[dict[str, Any], list[dict[str, Any]]]
-
-
-def _by_formula(space: Space) -> Callable[[list[dict[str, Any]]], Priced]:
-    def price(layers: list[dict[str, Any]]) -> Priced:
-        return priced(layers, {"folding": space.folding, "lanes": space.lanes}, estimate)
-
-    return price
-
-
-def _synthesized(space: Space) -> Callable[[list[dict[str, Any]]], Priced]:
-    prices = PriceList(space)
-
-    def price(layers: list[dict[str, Any]]) -> Priced:
-        missing = prices.missing(layers)
-        for key, identity in missing.items():
-            note(f"synthesizing {identity[0]} x {identity[1]}, {identity[2]} lanes")
-            prices.add(key, price_kernel(identity))
-        return prices.network(layers)
-
-    return price

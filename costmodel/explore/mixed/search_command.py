@@ -141,12 +141,13 @@ def search(
         folding=folding,
         seed=seed,
         recipe={"act_unsigned": act_unsigned},
+        price="synthesis" if synth else "formula",
         **chosen,
     )
     if objective != "loss":
         objective = check_cost(objective, "objective")
     limits = parse_budget(budget)
-    question = Question(space, objective, limits, method, trials, items, points, synth)
+    question = Question(space, objective, limits, method, trials, items, points)
     found = run(question, output)
 
     from costmodel.report import plots

@@ -34,6 +34,7 @@ from hwquant.progress import note, track
 __all__ = ["DROP", "Setting", "run"]
 
 DROP: Final = 0.1
+BATCH: Final = 64
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,9 @@ class Setting:
     axis: str = "lut_sites_with_conversion"
     calib_items: int = 256
     test_from: int = 4000
-    test_items: int = 12000
-    exact_points: int = 30
-    trials: int = 200
+    test_items: int = 8000
+    exact_points: int = 24
+    trials: int = 100
     method: str = "nsga2"
     draws: int = 2000
     seed: int = 0
@@ -153,7 +154,7 @@ def _right(model: Any, x: Any, y: Any) -> NDArray[np.bool_]:
     import torch
 
     with torch.no_grad():
-        parts = zip(torch.split(x, 256), torch.split(y, 256), strict=True)
+        parts = zip(torch.split(x, BATCH), torch.split(y, BATCH), strict=True)
         found: NDArray[np.bool_] = torch.cat([model(a).argmax(1) == b for a, b in parts]).numpy()
     return found
 
@@ -175,8 +176,10 @@ def _score(
             key = evaluator.key("answers", [str(o) for o in formats], setting.test_from, items)
             packed = cache.load_json("mixed", key)
             if packed is None:
+                from hwquant.nn.frozen import frozen
+
                 data = trained(setting.model, "").data
-                model = evaluator.bench.job(formats).model
+                model = frozen(evaluator.bench.job(formats).model)
                 right = _right(model, data.x_test[setting.test], data.y_test[setting.test])
                 packed = np.packbits(right).tobytes().hex()
                 cache.store_json("mixed", key, packed)
