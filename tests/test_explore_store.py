@@ -4,10 +4,13 @@
 import csv
 import math
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -90,6 +93,123 @@ def test_kill_nine_keeps_everything_saved_before(tmp_path):
         done = [row for row in db.rows() if row.status is Status.DONE]
     assert len(done) >= 201
     assert [row.metrics["top1"] for row in done] == list(range(len(done)))
+
+
+KILLED = """
+import os, random, sys
+from costmodel.explore import store
+from costmodel.explore.store import Status, Store
+store.JOURNAL_BYTES = int(sys.argv[2])
+db = Store(sys.argv[1])
+db.enroll((f"k{i}", {"i": i}) for i in range(50))
+rng = random.Random(0)
+for n in range(200):
+    pad = "x" * rng.randrange(5000)
+    db.save(f"k{rng.randrange(50)}", Status.DONE, {"n": n}, [{"n": n, "pad": pad}])
+os.kill(os.getpid(), 9)
+"""
+
+
+def killed(path, journal_bytes):
+    """Return a store whose writer ended by kill -9, with its journal beside it."""
+    done = subprocess.run([sys.executable, "-c", KILLED, str(path), str(journal_bytes)])
+    assert done.returncode == -signal.SIGKILL
+    return path
+
+
+def test_a_long_journal_is_folded_into_the_file(tmp_path):
+    sizes, states = {}, {}
+    for limit in (64 << 10, 64 << 20):
+        path = killed(tmp_path / f"{limit}.sqlite", limit)
+        sizes[limit] = Path(f"{path}-wal").stat().st_size
+        states[limit] = [(row.key, row.metrics, list(row.layers)) for row in store.read(path)]
+        Path(f"{path}-wal").unlink()
+        Path(f"{path}-shm").unlink()
+    assert sizes[64 << 10] < 200 << 10 < 1 << 20 < sizes[64 << 20]
+    assert states[64 << 10] == states[64 << 20]
+    # Without the journal the folded file still knows almost all, the other one nothing.
+    assert len(store.read(tmp_path / f"{64 << 10}.sqlite").only(Status.DONE)) > 40
+    assert len(store.read(tmp_path / f"{64 << 20}.sqlite")) == 0
+
+
+def test_a_reader_that_stays_does_not_stop_the_writer(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "JOURNAL_BYTES", 4096)
+    path = tmp_path / "r.sqlite"
+    with Store(path) as db:
+        db.enroll(POINTS)
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN")
+        other.execute("SELECT * FROM points").fetchall()
+        for n in range(20):
+            db.save("key3", Status.DONE, {"n": n})
+        assert db.rows()[0].metrics == {"n": 19}
+        assert other.execute("SELECT metrics FROM points WHERE key = 'key3'").fetchone() == ("{}",)
+        other.close()
+        db.save("key4", Status.DONE, {"n": 20})
+    assert [row.metrics.get("n") for row in store.read(path)] == [19, 20, None]
+
+
+def test_killed_at_any_moment_of_the_start(tmp_path):
+    """Stores are made one after the other until the kill; the last one opens, whatever it is."""
+    script = (
+        "import sys\nfrom costmodel.explore.store import Store\nprint('go', flush=True)\n"
+        "for i in range(100000):\n"
+        "    with Store(f'{sys.argv[1]}/{i}/r.sqlite') as db:\n"
+        "        db.enroll([('a', {}), ('b', {})])\n"
+    )
+    for attempt in range(6):
+        root = tmp_path / str(attempt)
+        call = [sys.executable, "-c", script, str(root)]
+        child = subprocess.Popen(call, stdout=subprocess.PIPE, text=True)
+        assert child.stdout.readline() == "go\n"
+        time.sleep(0.05 + 0.013 * attempt)
+        child.kill()
+        child.wait()
+        child.stdout.close()
+        made = sorted(root.iterdir(), key=lambda folder: int(folder.name))
+        for folder in made[-2:]:
+            with Store(folder / "r.sqlite") as db:
+                assert len(db.rows()) in (0, 2)
+                db.enroll(POINTS)
+            assert len(store.read(folder / "r.sqlite")) == 3
+
+
+def test_a_folder_that_cannot_be_written(tmp_path):
+    """As another user: what a kill left can be read with its index and says what to do without."""
+    path = killed(tmp_path / "r.sqlite", 64 << 20)
+    script = (
+        "import os, sys\nfrom costmodel.explore import store\n"
+        "from hwquant.errors import InputError\n"
+        "if os.getuid() == 0:\n    os.setgid(65534)\n    os.setuid(65534)\n"
+        "for use in (store.read, store.Store):\n"
+        "    try:\n        print(len(use(sys.argv[1])))\n"
+        "    except InputError as error:\n        print(error)\n"
+    )
+
+    def look():
+        call = [sys.executable, "-c", script, str(path)]
+        done = subprocess.run(call, capture_output=True, text=True, check=True)
+        return done.stdout.splitlines()
+
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    for file in tmp_path.iterdir():
+        file.chmod(0o444)
+    tmp_path.chmod(0o555)
+    try:
+        read, written = look()
+        assert read == "50"
+        assert "cannot write" in written
+        tmp_path.chmod(0o755)
+        Path(f"{path}-shm").unlink()
+        tmp_path.chmod(0o555)
+        assert "copy the whole folder" in look()[0]
+    finally:
+        tmp_path.chmod(0o755)
+    copy = shutil.copytree(tmp_path, tmp_path / "copy") / path.name
+    for file in copy.parent.iterdir():
+        file.chmod(0o644)
+    assert len(store.read(copy).only(Status.DONE)) > 40
 
 
 def test_a_second_writer_is_refused(tmp_path):

@@ -47,6 +47,11 @@ def explained(path: Path) -> Iterator[None]:
             raise InputError(f"{path} is locked by another process; wait for it to end") from error
         if "malformed" in text:
             raise _damaged(path, error) from error
+        if "unable to open" in text and Path(f"{path}-wal").exists():
+            raise InputError(
+                f"{path} was left by a run that was killed, in a folder that cannot be written; "
+                "copy the whole folder and read the copy"
+            ) from error
         raise InputError(
             f"{path} cannot be used ({error}); check the folder and its disk, then run the same "
             "command again: what is finished is kept"
