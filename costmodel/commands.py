@@ -85,7 +85,8 @@ def cost(
     if constant is not None:
         from costmodel.constant import constant_price
 
-        found = constant_price(constant.spec, levels=constant.levels, primitive=constant.primitive)
+        options = {"levels": constant.levels, "primitive": constant.primitive}
+        found = constant_price(constant.spec, **options, synth=synth)
         emit(found, as_json=as_json)
         return
     default = click.core.ParameterSource.DEFAULT

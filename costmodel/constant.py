@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What constant kernels cost, by synthesis; and the table of ``docs/kernels/constant.md``.
+"""What constant kernels cost, by formula or synthesis; the table of ``docs/kernels/constant.md``.
 
 ``python -m costmodel.constant`` prints it: random matrices, one seed, sites per weight.
 ``tests/benchmarks/bench_constant.py`` counts da4ml's netlists of the same matrices by the same
@@ -20,9 +20,12 @@ from hw.constant.design import Design, build
 from hw.constant.emit import constant_sources
 from hw.constant.kernel import constant_text
 from hw.constant.spec import MatVecSpec
-from hw.yosys import flow, synthesize
+from hw.yosys import flow
 from hwquant import codec_np
 from hwquant.formats import parse
+
+from .formulas import fitted_flow
+from .primitives.constant import constant_kernels
 
 __all__ = ["WEIGHTS", "constant_price", "random_matrix", "rows"]
 
@@ -51,15 +54,21 @@ def random_matrix(kind: str, inputs: int, outputs: int, act: str, *, seed: int =
 
 
 def constant_price(
-    spec: MatVecSpec, *, levels: int = 1, primitive: bool = True, design: Design | None = None
+    spec: MatVecSpec,
+    *,
+    levels: int = 1,
+    primitive: bool = True,
+    design: Design | None = None,
+    synth: bool = False,
 ) -> dict[str, Any]:
-    """Return what a constant kernel uses, synthesized.
+    """Return what a constant kernel uses: by formula, or with ``synth`` synthesized.
 
-    Raises `ToolError` when Yosys is missing.
+    The portable kernel has no formula and is always synthesized.  Raises `ToolError` when Yosys
+    is needed and missing.
     """
     made = build(spec, levels=levels) if design is None else design
-    top = constant_text(made, "unit", primitive=primitive)
-    used = synthesize(constant_sources(made) | {"unit.sv": top}, "unit").to_json()
+    synth = synth or not primitive
+    used = _synthesized(made, primitive=primitive) if synth else _estimated(made)
     weights = spec.inputs * spec.outputs
     return {
         "style": "constant" if primitive else "constant-portable",
@@ -73,9 +82,21 @@ def constant_price(
         "acc_bits": max(spec.out_bits),
         "latency_cycles": made.latency,
         "initiation_interval": 1,
-        "source": "synthesis",
-        "flow": flow(),
+        "source": "synthesis" if synth else "formula",
+        "flow": flow() if synth else fitted_flow(),
     }
+
+
+def _synthesized(design: Design, *, primitive: bool) -> dict[str, Any]:
+    from hw.yosys import synthesize
+
+    top = constant_text(design, "unit", primitive=primitive)
+    return synthesize(constant_sources(design) | {"unit.sv": top}, "unit").to_json()
+
+
+def _estimated(design: Design) -> dict[str, Any]:
+    columns = constant_kernels([design]).to_columns()
+    return {name: int(column[0]) for name, column in columns.items()}
 
 
 def rows(
@@ -85,7 +106,7 @@ def rows(
     for kind in kinds:
         for act in acts:
             spec = random_matrix(kind, inputs, outputs, act)
-            yield {"weights": kind, **constant_price(spec)}
+            yield {"weights": kind, **constant_price(spec, synth=True)}
 
 
 def _main() -> None:

@@ -75,10 +75,10 @@ def _one_kernel(
     block = block_spec(kernel["weight"], kernel["act"], lanes, length, acc, overflow)
     if block is not None:
         if goal.level is not None:
-            raise InputError("--interval is for kernels of one scale; block-scaled are synthesized")
+            raise InputError("--interval is for kernels of one scale, not for block-scaled ones")
         if goal.points is not None:
-            raise InputError("--points is for kernels of one scale; block-scaled are synthesized")
-        found = block_price(block, style, dsp=dsp)
+            raise InputError("--points is for kernels of one scale, not for block-scaled ones")
+        found = block_price(block, style, synth=synth, dsp=dsp)
     else:
         spec = spec_from_options(kernel["weight"], kernel["act"], lanes, length, acc, overflow)
         imported = _imported(spec, style, goal, synth=synth or dsp)

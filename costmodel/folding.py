@@ -75,7 +75,8 @@ class Fold:
         """Cycles of one inference, which is also the layer's initiation interval."""
         timing = STYLES[self.cost.style].timing if self.cost.style in STYLES else None
         gap = 0 if timing is None else timing(self.spec).gap
-        return math.ceil(self.layer.outputs / self.pe) * (math.ceil(self.layer.length / self.simd) + gap)
+        beats = math.ceil(self.layer.length / self.simd) + gap
+        return math.ceil(self.layer.outputs / self.pe) * beats
 
     @cached_property
     def without_conversion(self) -> Usage:

@@ -328,9 +328,14 @@ def test_wrong_activations_are_refused():
 def test_sites_beat_plain_sums_and_agree_with_the_estimate():
     """A row's sites are exact; da4ml's netlist of a like matrix takes 3.7 sites per weight."""
     spec = random_matrix("int4 gaussian", 16, 12, "int4")
-    price = constant_price(spec)
+    price = constant_price(spec, synth=True)
     design = build(spec)
     rows = sum(item.row.sites for item in design.items if isinstance(item, Chain))
     assert rows < price["lut_sites"] <= 1.05 * design.sites
     assert price["sites_per_weight"] < 2.6
     assert price["lutram"] == 0
+    # Without synthesis: flip-flops exact, LUT sites as near as the formula claims.
+    formula = constant_price(spec)
+    assert (formula["source"], price["source"]) == ("formula", "synthesis")
+    assert formula["ff"] == price["ff"]
+    assert abs(formula["lut_sites"] - price["lut_sites"]) <= 0.05 * price["lut_sites"]

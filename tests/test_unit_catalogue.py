@@ -119,8 +119,8 @@ def test_the_manifest_says_which_and_why(tmp_path):
     assert bundle.manifest["interface"]["clock_estimate_mhz"] == row.timing.clock_estimate_mhz
 
 
-@pytest.mark.synth
 def test_cost_of_auto_is_that_of_the_catalogue():
     found = block_price(MXFP4, "auto")
+    assert found["source"] == "measured"
     row = next(r for r in STORED if r.name == block_kernel_name(MXFP4) and r.style == "tree")
     assert (found["style"], found["lut_sites"]) == ("tree", row.counts["lut_sites"])
