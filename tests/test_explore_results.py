@@ -7,13 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cheap_sweep
 import pandas as pd
 import pyarrow.parquet
 import pytest
 
 from costmodel.explore import folder, rows, table
+from costmodel.explore import sweep as driver
 from costmodel.explore.pareto import front as reference_front
-from costmodel.explore.results import Results, load
+from costmodel.explore.results import Results, load, sweep
 from costmodel.explore.space import Space, coordinates
 from costmodel.explore.store import Status, Store, read
 from hwquant.errors import InputError
@@ -96,6 +98,32 @@ def test_the_command_gives_the_same(run, tmp_path):
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert ".csv, .json, .parquet" in done.stderr
+
+
+def test_a_sweep_in_python_is_the_command(tmp_path, monkeypatch):
+    """Cheap jobs, the real cluster, store and page; then the command finds all of it done."""
+    monkeypatch.setattr(driver, "measure", cheap_sweep.measure)
+    monkeypatch.setattr(driver, "price_kernel", cheap_sweep.price_kernel)
+    monkeypatch.setenv(cheap_sweep.LOG, str(tmp_path / "log"))
+    monkeypatch.setenv("HWQUANT_CACHE", str(tmp_path / "cache"))
+    given = {"weights": ["int4", "e2m1"], "acts": ["same"], "lanes": 1, "folding": "shared"}
+    results = sweep("zoo:digits_mlp", tmp_path / "run", workers=1, **given)
+    assert [row.status for row in results] == [Status.DONE] * 2
+    assert {path.name for path in (tmp_path / "run").iterdir()} >= {"report.html", "pareto.svg"}
+    assert cheap_sweep.runs(tmp_path / "log").total() == 2
+    space = tmp_path / "space.toml"
+    space.write_text('model = "zoo:digits_mlp"\nweights = ["int4", "e2m1"]\nlanes = 8\n')
+    again = sweep(space, tmp_path / "run", acts=["same"], lanes=1, folding="shared")
+    assert again.to_records() == results.to_records() == load(tmp_path / "run").to_records()
+    assert len(sweep(results.space, tmp_path / "run")) == 2
+    with pytest.raises(InputError, match="holds another run"):
+        sweep(results.space, tmp_path / "run", seed=1)
+    call = [COMMAND, "sweep", "zoo:digits_mlp", "--weights", "int4,e2m1", "--acts", "same"]
+    call += ["--lanes", "1", "--folding", "shared", "-o", str(tmp_path / "run")]
+    done = subprocess.run(call, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "2 of 2 points are known already" in done.stderr
+    assert cheap_sweep.runs(tmp_path / "log").total() == 2
 
 
 def test_every_table_holds_the_same(run, tmp_path):
