@@ -19,17 +19,17 @@ import pytest
 
 import hw
 from costmodel.explore import take as taking
+from costmodel.explore.folder import RunFolder, prepare
 from costmodel.explore.folder import load as load_run
-from costmodel.explore.folder import prepare
 from costmodel.explore.hardware_folder import check_folder, refuse_others, take_folder
 from costmodel.explore.hardware_plan import Goal, as_priced, folded_anew
 from costmodel.explore.measure import measured, point_key
-from costmodel.explore.pricing import priced
+from costmodel.explore.pricing import formula_price, priced
 from costmodel.explore.row import Row, Status
 from costmodel.explore.rows import read
 from costmodel.explore.space import Space, coordinates
 from costmodel.explore.store import Store
-from costmodel.explore.take import recipe_of
+from costmodel.explore.take import point_of, write_kernels
 from costmodel.explore.weight_files import read_memory, shape_of, words_of, write_memory
 from costmodel.finn_files import finn_schema
 from costmodel.kernel import estimate
@@ -308,7 +308,7 @@ def test_a_fault_in_the_rtl_ends_with_1_and_says_so(run, tmp_path, monkeypatch):
 def test_a_mixed_point_folded_for_a_throughput(run, tmp_path):
     folder, space = load_run(run.root)
     row = list(read(run.store))[2]
-    assert recipe_of(folder, space, row).overrides
+    assert point_of(folder, space, row).recipe.overrides
     out = tmp_path / "mixed"
     found = take_folder(folder, space, row, out, Goal(fps=200_000, clock_mhz=100, style="auto"))
     assert found.sound
@@ -344,6 +344,36 @@ def test_the_plan_of_every_folding(run):
             assert plan.network.with_conversion.to_json() == plan.cost["with_conversion"]
     with pytest.raises(InputError, match="frames per second"):
         folded_anew(row, Goal(fps=1e12))
+
+
+def test_points_of_every_axis_are_found_again():
+    """Seeds, styles and layers of their own: the key tells whether it is the point."""
+    space = replace(
+        SPACE, weights=("int4",), seeds=(0, 3), styles=("plain", "auto"), lanes=1,
+        layers=({}, {"layers.1": {"weight": "int6"}}),
+    )  # fmt: skip
+    folder = RunFolder(Path("nowhere"))
+    for point in space.plan():
+        row = Row(point_key(space, point), coordinates(point), Status.DONE)
+        assert point_of(folder, space, row) == point
+        wrong = replace(row, key=point_key(space, replace(point, seed=9)))
+        with pytest.raises(InputError, match="another version"):
+            point_of(folder, space, wrong)
+
+
+def test_kernels_are_written_in_the_style_they_were_priced_in(run, tmp_path):
+    row = next(iter(read(run.store)))
+    how = {"folding": "per-layer", "lanes": 1}
+    totals, layers = priced(row.layers, how, lambda spec: formula_price(spec, "auto"))
+    point = row.point | {"style": "auto"}
+    other = replace(row, point=point, metrics=row.metrics | totals, layers=layers)
+    plan = as_priced(SPACE, other)
+    styles = {style for _, style in plan.kernels.values()}
+    assert "+".join(sorted(styles)) == totals["style"] != "plain"
+    assert plan.cost["lut_sites"] == totals["lut_sites"]
+    write_kernels(plan, other, tmp_path / "rtl")
+    for name, (_, style) in plan.kernels.items():
+        assert Bundle.load(tmp_path / "rtl" / name).style == style
 
 
 def test_a_kill_leaves_nothing_half_written(run, tmp_path):
@@ -392,6 +422,6 @@ def test_bad_input_is_one_clear_line(run, taken, tmp_path):
     folder, space = load_run(run.root)
     row = next(iter(read(run.store)))
     with pytest.raises(InputError, match="only finished"):
-        recipe_of(folder, space, Row(row.key, row.point))
+        point_of(folder, space, Row(row.key, row.point))
     with pytest.raises(InputError, match="another version"):
-        recipe_of(folder, space, replace(row, key="0" * 40))
+        point_of(folder, space, replace(row, key="0" * 40))

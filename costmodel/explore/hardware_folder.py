@@ -28,7 +28,7 @@ from costmodel.explore.take import (
     Taken,
     check_inputs,
     export_point,
-    recipe_of,
+    point_of,
     write_kernels,
 )
 from costmodel.explore.weight_files import read_memory, write_memory
@@ -60,20 +60,20 @@ def take_folder(
     """
     target = Path(out)
     refuse_others(target)
-    recipe = recipe_of(folder, space, row)
+    point = point_of(folder, space, row)
     plan = folded_anew(row, goal) if goal is not None and goal.searches else as_priced(space, row)
     with atomic.atomic_folder(target) as made:
-        check = export_point(space, recipe, made / "model.onnx")
+        check = export_point(space, point, made / "model.onnx")
         np.save(made / INPUTS, check_inputs(space))
-        atomic.write_text(made / "recipe.toml", recipe.to_toml())
+        atomic.write_text(made / "recipe.toml", point.recipe.to_toml())
         write_kernels(plan, row, made / "rtl")
         memories = _write_weights(made / "model.onnx", plan, made / "weights")
         _write_cost(made / "cost", plan)
-        report = sim.verify([made / "rtl" / name for name in plan.kernels], seed=space.seed)
+        report = sim.verify([made / "rtl" / name for name in plan.kernels], seed=point.seed)
         report.write_junit(made / "verify.xml")
         taken = Taken(tuple(plan.kernels), check, report.to_json())
         atomic.write_text(made / "verify.json", _json(taken.to_json()))
-        record = _record(folder, space, row, plan)
+        record = _record(folder, space, row, plan, point.seed)
         atomic.write_text(made / MARK, _json(record | {"sound": taken.sound}))
         atomic.write_text(made / "README.md", readme(record, taken, plan, memories))
         atomic.write_text(made / "verify.sh", SCRIPT)
@@ -101,7 +101,7 @@ def _json(record: Mapping[str, Any]) -> str:
     return json.dumps(record, indent=2) + "\n"
 
 
-def _record(folder: RunFolder, space: Space, row: Row, plan: Plan) -> dict[str, Any]:
+def _record(folder: RunFolder, space: Space, row: Row, plan: Plan, seed: int) -> dict[str, Any]:
     """Return what the folder says of the point it holds."""
     return {
         "made_by": "hwquant take",
@@ -109,7 +109,7 @@ def _record(folder: RunFolder, space: Space, row: Row, plan: Plan) -> dict[str, 
         "run": folder.root.resolve().name,
         "model": space.model,
         "data": space.data,
-        "seed": space.seed,
+        "seed": seed,
         "key": row.key,
         "point": row.point,
         "metrics": row.metrics,

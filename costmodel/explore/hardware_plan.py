@@ -23,6 +23,7 @@ from costmodel.parts import find_part
 from costmodel.prices import network_prices
 from costmodel.ranges import spread
 from costmodel.usage import Usage
+from hw.catalogue import style_name
 from hw.generate import kernel_name
 from hw.sites import Resources
 from hwquant.mac import MacSpec
@@ -99,22 +100,22 @@ def as_priced(space: Space, row: Row) -> Plan:
 
 
 def stored_prices(space: Space, row: Row) -> list[tuple[MacSpec, KernelCost, int]]:
-    """Return the kernels a point was priced with: spec, price of one, copies."""
+    """Return the kernels a point was priced with: spec, price of one in its own style, copies."""
     folding = Folding(row.metrics.get("folding", space.folding))
     lanes = int(row.metrics.get("lanes", space.lanes))
     work = workload_of(row.layers)
     found = []
     for spec, members in kernel_groups(work, folding=folding, lanes=lanes):
         copies = work.layers[members[0]].channels if folding is Folding.PER_CHANNEL else 1
-        found.append((spec, _stored_price(row, members[0]), copies))
+        found.append((spec, _stored_price(row, members[0], spec), copies))
     return found
 
 
-def _stored_price(row: Row, index: int) -> KernelCost:
+def _stored_price(row: Row, index: int, spec: MacSpec) -> KernelCost:
     """Return the price of a layer's kernel as the row of the run holds it."""
     layer, metrics = row.layers[index], row.metrics
     counts = {name: int(layer.get(name, 0)) for name in Resources.__dataclass_fields__}
-    style = str(layer.get("style", metrics.get("style", "plain")))
+    style = style_name(str(row.point.get("style", "plain")), spec).style
     source, flow = (str(layer.get(name, metrics.get(name, ""))) for name in ("source", "flow"))
     return KernelCost(Resources(**counts), style, source, flow)
 

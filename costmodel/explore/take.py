@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import sim
 from costmodel.explore.folder import RunFolder
 from costmodel.explore.hardware_plan import Plan, as_priced
 from costmodel.explore.measure import point_key, quantized, trained
-from costmodel.explore.space import Space
+from costmodel.explore.space import Point, Space, coordinates
 from costmodel.explore.store import Row, Status
 from hw.layers import LAYERS
 from hw.manifest import spec_to_json
@@ -26,8 +26,8 @@ __all__ = [
     "Taken",
     "check_inputs",
     "export_point",
+    "point_of",
     "recipe_in",
-    "recipe_of",
     "take",
     "write_kernels",
 ]
@@ -67,12 +67,12 @@ def take(folder: RunFolder, space: Space, row: Row) -> Taken:
     Raises `InputError` for a point that is not of this run; what export, generation and
     verification raise passes through.
     """
-    recipe = recipe_of(folder, space, row)
-    check = export_point(space, recipe, folder.model)
+    point = point_of(folder, space, row)
+    check = export_point(space, point, folder.model)
     plan = as_priced(space, row)
     with atomic.atomic_folder(folder.rtl) as temporary:
         write_kernels(plan, row, temporary)
-    report = sim.verify([folder.rtl / name for name in plan.kernels], seed=space.seed)
+    report = sim.verify([folder.rtl / name for name in plan.kernels], seed=point.seed)
     report.write_junit(folder.verdict)
     return Taken(tuple(plan.kernels), check, report.to_json())
 
@@ -96,36 +96,46 @@ def recipe_in(space: Space, row: Row) -> Recipe | None:
         return None
 
 
-def recipe_of(folder: RunFolder, space: Space, row: Row) -> Recipe:
-    """Return the recipe of a finished point, checked against the point's key.
+def point_of(folder: RunFolder, space: Space, row: Row) -> Point:
+    """Return recipe, seed and style of a finished point, checked against the point's key.
 
     Raises `InputError` for one that is not finished or not of this run.
     """
     if row.status is not Status.DONE:
         raise InputError(f"{folder.root}: the point is {row.status}, only finished ones are taken")
-    likely = recipe_in(space, row)
-    for recipe in (*(() if likely is None else (likely,)), *space.points()):
-        if point_key(space, recipe) == row.key:
-            return recipe
+    for point in _likely(space, row):
+        if point_key(space, point) == row.key:
+            return point
     raise InputError(
         f"{folder.root}: this point was computed by another version of the code or the data; "
         "run the same sweep again first"
     )
 
 
+def _likely(space: Space, row: Row) -> Iterator[Point]:
+    """Yield the points of the space with these coordinates, then what they tell by themselves."""
+    yield from (point for point in space.plan() if coordinates(point) == row.point)
+    recipe, style = recipe_in(space, row), str(row.point.get("style", "plain"))
+    if recipe is not None:
+        for seed in dict.fromkeys((row.point.get("seed", space.seed), space.seed, 0)):
+            yield Point(recipe, int(seed), style)
+
+
 def check_inputs(space: Space) -> Any:
     """Return the test items that exports are checked on, float32 of shape (n, ...)."""
-    items = trained(space.model, space.data).data.x_test[:CHECK_ITEMS].numpy()
+    most = min(space.test_items or CHECK_ITEMS, CHECK_ITEMS)
+    items = trained(space.model, space.data).data.x_test[:most].numpy()
     return items[: max(CHECK_NUMBERS * len(items) // max(items.size, 1), 1)]
 
 
-def export_point(space: Space, recipe: Recipe, path: Path) -> dict[str, Any]:
+def export_point(space: Space, point: Point, path: Path) -> dict[str, Any]:
     """Quantize the point again, write it as QONNX and compare the file code for code."""
     from hwquant.export.check import check_qonnx
     from hwquant.export.qonnx import export_qonnx
 
     given = trained(space.model, space.data)
-    qmodel = quantized(space.model, space.data, recipe, space.seed)
+    items = (space.test_items, space.calib_items)
+    qmodel = quantized(space.model, space.data, point.recipe, point.seed, items)
     export_qonnx(qmodel, path, given.data.sample)
     found = check_qonnx(path, check_inputs(space)).to_json()
     names = ("images", "layers", "codes_compared", "differences", "proven", "failures", "islands")

@@ -19,12 +19,11 @@ import numpy as np
 from costmodel.explore.folder import RunFolder
 from costmodel.explore.measure import BATCH, trained
 from costmodel.explore.row import Row
-from costmodel.explore.space import Space
-from costmodel.explore.take import recipe_of
+from costmodel.explore.space import Point, Space
+from costmodel.explore.take import point_of
 from hwquant import atomic
 from hwquant.errors import HwquantError
 from hwquant.progress import note
-from hwquant.ptq.recipe import Recipe
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,7 +53,7 @@ def add_details(folder: RunFolder, space: Space, rows: Iterable[Row]) -> None:
         if row.key in read_details(folder, [row.key]):
             continue
         try:
-            found = details_of(space, recipe_of(folder, space, row))
+            found = details_of(space, point_of(folder, space, row))
         except HwquantError as error:
             note(f"no histograms of {row.key[:12]}: {error}")
             continue
@@ -98,7 +97,7 @@ def _decibel(share: float) -> float | None:
     return _short(10 * math.log10(share)) if share > 0 else None
 
 
-def details_of(space: Space, recipe: Recipe) -> dict[str, Any]:
+def details_of(space: Space, point: Point) -> dict[str, Any]:
     """Return a point's layers (errors, weights), activations and sensitivities, JSON-able.
 
     ``weights``: of each layer the values of the format in units of the scale, how many weights
@@ -113,8 +112,8 @@ def details_of(space: Space, recipe: Recipe) -> dict[str, Any]:
     from hwquant.ptq.sensitivity import calibrated, sensitivities
 
     given = trained(space.model, space.data)
-    calib = given.data.x_calib
-    torch.manual_seed(space.seed)
+    recipe, calib = point.recipe, given.data.x_calib[: space.calib_items or None]
+    torch.manual_seed(point.seed)
     qmodel, facts = quantize_with_facts(given.model, recipe, torch.split(calib, BATCH))
     errors = [
         {"layer": e.path, "before": _decibel(e.before), "after": _decibel(e.after)}

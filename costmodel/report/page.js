@@ -71,7 +71,7 @@ function start(data) {
     const X = axisOf.get(state.x), Y = axisOf.get(state.y);
     const sign = (axis) => axis.sense === "max" ? -1 : 1;
     visible = all.filter(passes);
-    const value = (axis, row) => { const v = get(axis.name, row); return typeof v === "number" && get("status", row) !== "failed" ? v * axis.factor : null; };
+    const value = (axis, row) => { const v = get(axis.name, row); return typeof v === "number" && get("status", row) === "done" ? v * axis.factor : null; };
     const shown = visible.filter((row) => value(X, row) !== null && value(Y, row) !== null && (!state.log || value(X, row) > 0));
     const front = frontOf(shown.map((row) => [sign(X) * value(X, row), sign(Y) * value(Y, row)])).map((k) => shown[k]);
     const bound = (axis, row, end) => { const v = get(`${axis.name}_${end}`, row); return typeof v === "number" ? v * axis.factor : value(axis, row); };

@@ -27,7 +27,7 @@ MIXED: Final = "mixed"
 def family_of(row: Row) -> str:
     """Return the family that a point is drawn as: that of its weight format, or ``mixed``."""
     formats = {str(layer["weight"]) for layer in row.layers if layer.get("weights")}
-    if len(formats) > 1 and row.point.get("overrides"):
+    if len(formats) > 1 and _own(row):
         return MIXED
     try:
         return plots.family(str(row.point["weight"]))
@@ -35,9 +35,15 @@ def family_of(row: Row) -> str:
         return MIXED
 
 
+def _own(row: Row) -> int:
+    """Return how many layers have settings of their own."""
+    told = str(row.point.get("layers", ""))
+    return len(row.point.get("overrides") or ()) or (told.count(";") + 1 if told else 0)
+
+
 def name_of(row: Row) -> str:
     """Return a point's short name; ``+2`` says that two layers have formats of their own."""
-    own = len(row.point.get("overrides") or ())
+    own = _own(row)
     return label(row.point) + (f" +{own}" if own else "")
 
 

@@ -26,7 +26,7 @@ __all__ = ["COMMANDS", "QUIET", "Other", "draw_front", "flow_of", "write_page"]
 
 QUIET: Final = (
     "flow", "style", "source", "folding", "lanes", "float_top1", "macs", "key", "family", "label",
-    "test_items", "run",
+    "test_items", "run", "interval_level",
 )  # fmt: skip
 """What the page's table leaves out: the same for every point, or told elsewhere."""
 
@@ -130,10 +130,12 @@ def _proof(taken: Taken) -> dict[str, Any]:
 def _cards(front: Front, rows: Sequence[Row]) -> list[tuple[str, str, str]]:
     """Return the figures at the top of the page: title, value, what it is."""
     metrics, axes = front.choice.metrics, (front.x_axis, front.y_axis)
-    waiting = len(rows) - sum(row.status in (Status.DONE, Status.FAILED) for row in rows)
+    waiting = sum(row.status in (Status.WAITING, Status.MEASURED) for row in rows)
+    pruned = sum(row.status is Status.PRUNED for row in rows)
     failed = sum(row.status is Status.FAILED for row in rows)
     state = f"of {len(rows)}" + (f", {waiting} to do" if waiting else "")
     state += f", {failed} failed" if failed else ""
+    state += f", {pruned} beyond the limits" if pruned else ""
     cards = [
         ("Points finished", f"{len(front.rows):,}", state),
         ("On the front", f"{sum(front.mask)}", f"hypervolume {front.hypervolume:.3f}"),
