@@ -106,7 +106,7 @@ def searched(
     journal: str | Path,
     method: str,
 ) -> list[Known]:
-    """Return everything that the search has measured, ``starts`` included.
+    """Return everything that the search has measured: ``starts`` and ``trials`` more.
 
     Raises what `costmodel.explore.mixed.search.search` raises.
     """
@@ -115,7 +115,7 @@ def searched(
         options,
         ties,
         _Answers(evaluator, axis, limits),
-        trials=trials,
+        trials=len(starts) + trials,
         journal=journal,
         starts=[start.formats for start in starts],
         method=method,

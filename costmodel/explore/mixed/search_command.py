@@ -62,7 +62,13 @@ def _split(_ctx: click.Context, _param: click.Parameter, text: str) -> tuple[str
     metavar="NAME",
     help="exact (integer programme), nsga2 or tpe (Optuna); auto: exact where costs add up.",
 )
-@click.option("--trials", type=click.IntRange(1), default=200, show_default=True)
+@click.option(
+    "--trials",
+    type=click.IntRange(1),
+    default=200,
+    show_default=True,
+    help="Networks that Optuna tries beyond its starts.",
+)
 @click.option(
     "--images",
     "items",

@@ -53,7 +53,7 @@ class Setting:
     test_from: int = 4000
     test_items: int = 8000
     exact_points: int = 24
-    trials: int = 100
+    trials: int = 80
     method: str = "nsga2"
     draws: int = 2000
     seed: int = 0
