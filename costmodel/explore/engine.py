@@ -242,7 +242,8 @@ def engine(
                 processes=True,
                 memory_limit=0,
                 host="127.0.0.1",
-                dashboard_address=None,
+                dashboard_address="127.0.0.1:0",  # a free port: other runs have theirs
+                scheduler_kwargs={"dashboard": False},
                 worker_dashboard_address=None,
                 silence_logs=logging.CRITICAL,
                 preload=["costmodel.explore.worker_log"],
