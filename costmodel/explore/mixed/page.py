@@ -122,9 +122,15 @@ def draw(given: Mapping[str, Mapping[str, Any]], path: Path) -> None:
                     linewidth=1, elinewidth=0.7, capsize=1.5, label=name, drawstyle="steps-post",
                 )  # fmt: skip
             axes.axhline(100 * record["float_top1"], color="#666666", linewidth=0.8, linestyle=":")
-            axes.annotate("float", (axes.get_xlim()[0], 100 * record["float_top1"]), fontsize=7)
-            axes.set_ylim(bottom=100 * record["reference"]["accuracy"] - 1)
+            axes.text(
+                0.01, 100 * record["float_top1"], "float", fontsize=7, va="bottom",
+                transform=axes.get_yaxis_transform(),
+            )  # fmt: skip
+            axes.set_xscale("log")
             axes.set_title(model)
+            ticks = [t * 1000 for t in (2, 3, 4, 6, 8, 12) if min(x) <= t * 1000 <= max(x)]
+            axes.set_xticks(ticks, [str(tick) for tick in ticks], minor=False)
+            axes.set_xticks([], minor=True)
             axes.set_xlabel("LUT sites, memories and conversion included")
             axes.set_ylabel("top-1 accuracy [%]")
             axes.legend(frameon=False, loc="lower right")

@@ -21,7 +21,7 @@ from costmodel.explore.mixed import finder
 from costmodel.explore.mixed.budget import refuse_impossible
 from costmodel.explore.mixed.evaluate import Evaluator, Known
 from costmodel.explore.mixed.problem import Option
-from costmodel.explore.mixed.search import METHODS
+from costmodel.explore.mixed.search import METHODS, require_optuna
 from costmodel.explore.mixed.separable import LOSS
 from costmodel.explore.mixed.thin import thin
 from costmodel.explore.pricing import PriceList, price_kernel
@@ -115,6 +115,8 @@ def search(question: Question, root: str | Path) -> Found:
     `ToolError` when Optuna is needed and missing.
     """
     _refuse_other(Path(root) / SETTINGS, question)
+    if question.method in METHODS:
+        require_optuna()  # before hours of work, not after
     evaluator = Evaluator(question.space, question.items)
     refuse_impossible(evaluator, question.limits)
     folder = run_folder.prepare(root, question.space)
@@ -163,6 +165,8 @@ def _every(question: Question, evaluator: Evaluator, journal: Path) -> tuple[str
             f"method exact: {first} does not add up over layers here (folding "
             f"{question.space.folding}); allowed: {', '.join(METHODS)}"
         )
+    if method != EXACT:
+        require_optuna()
     # Where the axis does not add up, bit operations lead to good starts.
     lead = axis if axis in evaluator.problem.costs else "bops"
     starts = finder.exact(evaluator, lead, limits, question.points * 2)

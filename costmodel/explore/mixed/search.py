@@ -17,7 +17,7 @@ from costmodel.explore.mixed.problem import Option
 from hwquant.errors import InputError, ToolError
 from hwquant.progress import track
 
-__all__ = ["METHODS", "POPULATION", "search"]
+__all__ = ["METHODS", "POPULATION", "require_optuna", "search"]
 
 METHODS: Final = ("nsga2", "tpe")
 POPULATION: Final = 24
@@ -45,7 +45,7 @@ def search(
     Raises `ToolError` when Optuna is missing, `InputError` for an unknown method or a journal of
     another search.
     """
-    optuna = _optuna()
+    optuna = require_optuna()
     if method not in METHODS:
         raise InputError(f"search method {method!r}, allowed: {', '.join(METHODS)}")
     axes = _axes(options, ties)
@@ -77,7 +77,8 @@ def search(
     return list(dict.fromkeys(_formats(trial.params, options, ties) for trial in finished))
 
 
-def _optuna() -> Any:
+def require_optuna() -> Any:
+    """Return the module; raises `ToolError` where it is not installed, with what to do."""
     try:
         import optuna
     except ImportError as error:
