@@ -89,7 +89,7 @@ def test_another_scheduler_by_address(tmp_path):
     processes = [subprocess.Popen(dask, **common)]
     try:
         deadline = time.monotonic() + 60
-        while not where.exists() and time.monotonic() < deadline:
+        while not (where.exists() and where.read_text()) and time.monotonic() < deadline:
             time.sleep(0.1)
         processes.append(subprocess.Popen(worker, **common))
         address = json.loads(Path(where).read_text())["address"]
@@ -102,7 +102,8 @@ def test_another_scheduler_by_address(tmp_path):
             process.wait()
 
 
-def test_no_scheduler_is_one_clear_line():
+def test_no_scheduler_is_one_clear_line(monkeypatch):
+    monkeypatch.setattr("costmodel.explore.engine.CONNECT_SECONDS", 2)
     with pytest.raises(InputError, match="no Dask scheduler answers"), engine("tcp://127.0.0.1:9"):
         pass
     with pytest.raises(InputError, match="no Dask scheduler answers"), engine("nonsense://x"):

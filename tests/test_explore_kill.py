@@ -59,7 +59,7 @@ class Place:
             *("-m", "distributed.cli.dask_scheduler", "--no-dashboard", "--host", "127.0.0.1"),
             *("--port", "0", "--scheduler-file", str(where)),
         )
-        wait_for(where.exists)
+        wait_for(lambda: where.exists() and where.read_text())
         return program, json.loads(where.read_text())["address"]
 
     def worker(self, address, *python, **more):
