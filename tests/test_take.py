@@ -346,6 +346,17 @@ def test_the_plan_of_every_folding(run):
         folded_anew(row, Goal(fps=1e12))
 
 
+def test_a_kernel_that_is_too_narrow_is_refused(run, taken, tmp_path):
+    """Negative control: the network in the file has the last word on accumulators."""
+    row = row_of(run, taken[1]["key"])
+    layers = [dict(layer) | {"acc_bits": 4} for layer in row.layers]
+    totals, layers = priced(layers, {"folding": "per-layer", "lanes": 3}, estimate)
+    narrow = replace(row, metrics=row.metrics | totals, layers=layers)
+    with pytest.raises(InputError, match="its kernel has 4"):
+        take_folder(*load_run(run.root), narrow, tmp_path / "narrow")
+    assert not list(tmp_path.iterdir())  # nothing half-written either
+
+
 def test_points_of_every_axis_are_found_again():
     """Seeds, styles and layers of their own: the key tells whether it is the point."""
     space = replace(

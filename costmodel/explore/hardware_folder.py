@@ -141,6 +141,12 @@ def _write_weights(model: Path, plan: Plan, folder: Path) -> list[dict[str, Any]
                 f"layer {layer.name} of the exported network is not in the run; sweep again"
             )
         unit, file = units[layer.name], _file_name(layer.name, names)
+        width = plan.kernels[unit.kernel][0].accumulator.width
+        if layer.acc_bits > width:
+            raise InputError(
+                f"layer {layer.name} needs {layer.acc_bits} bits, its kernel has {width}: the run "
+                "was measured by another version of the code; sweep again"
+            )
         codes = np.ascontiguousarray(layer.weight_codes, np.uint8)
         words = write_memory(folder / f"{file}.hex", layer.weight, codes, unit.pe, unit.simd)
         np.save(folder / f"{file}.npy", codes)
