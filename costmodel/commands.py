@@ -85,8 +85,8 @@ def cost(
     if constant is not None:
         from costmodel.constant import constant_price
 
-        options = {"levels": constant.levels, "primitive": constant.primitive}
-        found = constant_price(constant.spec, **options, synth=synth)
+        levels, primitive = constant.levels, constant.primitive
+        found = constant_price(constant.spec, levels=levels, primitive=primitive, synth=synth)
         emit(found, as_json=as_json)
         return
     default = click.core.ParameterSource.DEFAULT
