@@ -140,18 +140,21 @@ function start(data) {
     const factor = axisOf.has(name) ? axisOf.get(name).factor : 1;
     const scaled = (v) => tell(+(v * factor).toPrecision(6)) + (factor === 100 ? " %" : "");
     if (typeof value !== "number" || typeof low !== "number") return typeof value === "number" && factor !== 1 ? scaled(value) : tell(value);
-    return low === high ? `${scaled(value)} (exact)` : `${scaled(value)} (${scaled(low)} to ${scaled(high)})`;
+    const about = (v) => tell(+(v * factor).toPrecision(4)) + (factor === 100 ? " %" : "");
+    return low === high ? `${scaled(value)} (exact)` : `${scaled(value)} (${about(low)} to ${about(high)})`;
   }
 
+  const FIRST = ["lut_sites", "top1", "weight", "act", "layers", "overrides", "steps", "style", "seed", "ff", "dsp", "memory_bram18", "weight_bits", "acc_bits", "interval_cycles", "latency_cycles"];
   function details(row) {
-    const pairs = data.columns.filter((c) => !/_(low|high)$/.test(c.name)).map((c) => [c.name, read(c, row)])
-      .filter(([, v]) => v !== null && v !== "")
-      .map(([name]) => element("div", {}, element("dt", { text: name }), element("dd", { text: withInterval(name, row) })));
-    const parts = [element("dl", { class: "wide" }, ...pairs)];
+    const names = data.columns.map((c) => c.name).filter((name) => !/_(low|high)$/.test(name) && get(name, row) !== null && get(name, row) !== "");
+    const list = (some) => element("dl", { class: "wide" }, ...some.map((name) => element("div", {}, element("dt", { text: name }), element("dd", { text: withInterval(name, row) }))));
+    const first = ["error", state.x, state.y, ...FIRST].filter((name, k, every) => names.includes(name) && every.indexOf(name) === k);
+    const rest = names.filter((name) => !first.includes(name));
+    const parts = [list(first), element("details", {}, element("summary", { class: "quiet", text: `All ${names.length} columns` }), list(rest))];
     const shape = shapeOf(row);
     if (shape) {
-      const names = layerFieldNames(row), fields = names.map((name) => layerField(row, name));
-      const head = element("tr", {}, ...["name", ...names].map((name) => element("th", { text: name })));
+      const known = layerFieldNames(row), fields = known.map((name) => layerField(row, name));
+      const head = element("tr", {}, ...["name", ...known].map((name) => element("th", { text: name })));
       const lines = shape.names.map((name, k) => element("tr", {}, element("td", { text: name }), ...fields.map((f) => element("td", { text: tell(f[k]) }))));
       parts.push(element("h3", { text: "Layers" }), element("div", { class: "scroll" }, element("table", {}, element("thead", {}, head), element("tbody", {}, ...lines))));
     }
