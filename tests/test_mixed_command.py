@@ -24,7 +24,8 @@ from hwquant.workload import Layer, Workload
 
 pytestmark = pytest.mark.slow
 COMMAND = str(Path(sys.executable).with_name("hwquant"))
-MLP = ["zoo:digits_mlp", "--weights", "int3,e2m1,int8", "--acts", "int4,int8", "--images", "48"]
+FORMATS = ["--weights", "int3,e2m1b1,int8,int3", "--acts", "int4,int8"]
+MLP = ["zoo:digits_mlp", *FORMATS, "--images", "48"]
 
 
 @pytest.fixture(scope="module")

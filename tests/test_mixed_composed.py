@@ -142,7 +142,8 @@ def test_a_shared_kernel_does_not_add_up(case):
         )
     }
     options = [[everywhere(bench, pair)[i]] for i in range(len(bench.sites))]
-    given = problem_of(bench.paths, options, works, {}, (), folding="shared", lanes=4)
+    losses = bench.sensitivities()
+    given = problem_of(bench.paths, options, works, losses, (), folding="shared", lanes=4)
     assert set(given.costs) == {"weight_bits", "bops"}
 
 

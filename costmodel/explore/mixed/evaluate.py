@@ -23,6 +23,7 @@ from costmodel.explore.mixed.refit import refit
 from costmodel.explore.pricing import workload_of
 from costmodel.explore.space import Space
 from hwquant import cache
+from hwquant.block import parse
 from hwquant.progress import track
 from hwquant.ptq.recipe import Recipe
 from hwquant.workload import Workload
@@ -60,6 +61,11 @@ def _code_key() -> str:
     return cache.content_key(versions, *((file.name, cache.file_hash(file)) for file in files))
 
 
+def _names(formats: Iterable[str]) -> tuple[str, ...]:
+    """Return distinct formats by the names they have everywhere."""
+    return tuple(dict.fromkeys(str(parse(name)) for name in formats))
+
+
 class Evaluator:
     """Measures choices of a space's network on ``items`` of its calibration inputs.
 
@@ -71,8 +77,8 @@ class Evaluator:
         self.space = space
         self.items = items
         self.base: Recipe = space.points()[0]
-        self.weights = space.weights
-        self.acts = tuple(a for a in space.acts if a != "same") or space.weights
+        self.weights = _names(space.weights)
+        self.acts = _names(space.acts)
 
     @cached_property
     def bench(self) -> Bench:

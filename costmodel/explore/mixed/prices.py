@@ -129,7 +129,7 @@ def losses_of(
 ) -> tuple[tuple[Counts, ...], float]:
     """Return each option's loss, of both parts, in whole numbers of a unit; and that unit."""
     lost = [
-        [sum(losses.get((path, *part), 0.0) for part in _parts(option)) for option in own]
+        [sum(losses[path, *part] for part in _parts(option)) for option in own]
         for path, own in zip(paths, options, strict=True)
     ]
     unit = max((max(row) for row in lost if row), default=0.0) / UNITS or 1.0

@@ -43,7 +43,7 @@ def refit(
         shares = np.zeros((len(rows), len(keys)))
         for row, (terms, loss) in enumerate(rows):
             for name in terms:
-                shares[row, place[group(name)]] += found.get(name, 0.0) / loss
+                shares[row, place[group(name)]] += found[name] / loss
         factors = _factors(shares, ridge)
         found = {name: loss * float(factors[place[group(name)]]) for name, loss in found.items()}
     return found
