@@ -158,10 +158,9 @@ class Space:
         for name, axis in AXES.items():
             if name in self.recipe:
                 raise InputError(f"recipe.{name} is an axis of the space; give it as {axis} there")
-        for name, axis in (("calibration", self.rules), ("overrides", self.layers)):
-            if axis and name in self.recipe:
-                given = "rules" if name == "calibration" else "layers"
-                raise InputError(f"recipe.{name} and {given} contradict each other; give one")
+        for name, axis in (("calibration", "rules"), ("overrides", "layers")):
+            if getattr(self, axis) and name in self.recipe:
+                raise InputError(f"recipe.{name} and {axis} contradict each other; give one")
         self.points()
 
     def _check_axes(self) -> None:

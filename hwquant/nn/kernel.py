@@ -30,7 +30,7 @@ from hwquant.progress import note
 __all__ = ["fake_quantize", "quantize_unit", "set_compile", "steps_up"]
 
 EXPONENT_MASK: Final = 0x7F800000
-CHUNK: Final = 1 << 16  # elements whose buffers stay in the second-level cache
+CHUNK: Final = 1 << 17  # elements whose buffers stay in the second-level cache
 COMPILE_FROM: Final = 1 << 20  # elements: smaller tensors never wait for a compiler
 COMPILE_AFTER: Final = 1 << 28  # elements rounded eagerly before a compilation is worth seconds
 TOP_EXPONENT: Final = 100  # C of a value with this exponent is far below the float32 limit

@@ -36,6 +36,8 @@ def solve(rows: Tensor, fmt: Format, kind: str, rule: str, percentile: float = 1
     zero = reach == 0
     reach = torch.where(zero, rows.abs().amax(1), reach)  # a percentile of a sparse row
     zero = reach == 0
+    if rule == "mse" and len(rows) == 1:
+        rows = _telling(rows, fmt)
     if kind == "po2":
         exponents = no_clip_exponents(reach, fmt)
         if rule == "mse":
@@ -62,6 +64,13 @@ def no_clip_exponents(reach: Tensor, fmt: Format) -> Tensor:
 def _power_of_two(exponents: Tensor) -> Tensor:
     """Return ``2**exponents`` (-126..127) from its bit pattern: no rounded power function."""
     return ((exponents.int() + 127) << 23).view(torch.float32)
+
+
+def _telling(rows: Tensor, fmt: Format) -> Tensor:
+    """Return the one row without its zeros (half of what ReLU gives), which have no error."""
+    if float(quantize_unit(rows.new_zeros(1), fmt)) != 0:
+        return rows
+    return rows[rows != 0].reshape(1, -1)
 
 
 def _percentile(rows: Tensor, percentile: float) -> Tensor:

@@ -44,7 +44,7 @@ def key_of(*ingredients: Any) -> str:
         if isinstance(part, Tensor):
             dense = part.detach().cpu().contiguous()
             head = f"tensor {tuple(dense.shape)} {dense.dtype}"
-            raw = memoryview(dense.view(-1).view(torch.uint8).numpy())
+            raw = memoryview(dense.view(-1).view(torch.uint8).numpy().data)
         else:
             head, raw = "text", memoryview(str(part).encode())
         digest.update(f"{head} {raw.nbytes} ".encode())
