@@ -44,6 +44,7 @@ LABEL_OFFSETS = ((6, 5), (6, -11), (-6, 6), (-6, -12), (12, 14), (12, -20), (-12
 NEAR = 4  # offsets that need no line to the marker
 MARKER_PIXELS = 7
 LABELS = 30  # at most
+RASTER = 2000  # of more points the dominated ones are an image inside a vector figure
 LETTERS = 23  # of the caption, on an inch
 
 
@@ -242,8 +243,9 @@ def _points(axes: Any, x: Any, y: Any, formats: Sequence[str], on_front: Any) ->
             "s": 30,
             "zorder": 3,
         }
+        many = {"rasterized": len(x) > RASTER}
         off = mine & ~on_front
-        axes.scatter(x[off], y[off], facecolors="white", **shape)
+        axes.scatter(x[off], y[off], facecolors="white", **shape, **many)
         on = mine & on_front
         axes.scatter(x[on], y[on], facecolors=colour, **shape)
         axes.scatter([], [], facecolors=colour, **shape, label=name)

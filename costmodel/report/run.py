@@ -186,7 +186,9 @@ def write_page(
         if recipe is not None:
             atomic.write_text(folder.recipe, recipe.to_toml())
         draw_front(front, space, folder.figure(".png"), folder.figure(".svg"))
-    drawing = _svg(front, space)
+        drawing = folder.figure(".svg").read_text()
+    else:
+        drawing = _svg(front, space)
     environment: Mapping[str, Any] = json.loads(folder.environment.read_text())
     flat = {k: v for k, v in environment.items() if k != "packages"} | environment["packages"]
     name = folder.root.resolve().name
