@@ -3,18 +3,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from costmodel.explore.row import Row
 from costmodel.explore.rows import column
 from costmodel.explore.space import label
 
-if TYPE_CHECKING:
-    from costmodel.explore.results import Results
-
-__all__ = ["html_of"]
+__all__ = ["X", "Y", "html_of"]
 
 X, Y = "lut_sites", "top1"
 LINES = 10
@@ -23,18 +22,19 @@ WIDTH, HEIGHT, EDGE = 420, 240, 34
 COLUMNS = (X, Y, "weight_bits", "acc_bits")
 
 
-def html_of(results: Results) -> str:
-    """Return HTML without scripts or references: what there is, the front drawn and listed."""
-    done, failed = results.done, len(results.failed)
-    head = f"{len(results)} points of {results.folder.root}: {len(done)} done, {failed} failed"
-    parts = [f"<p>{escape(head)}</p>"]
+def html_of(name: str, done: Sequence[Row], front: Sequence[Row], others: str) -> str:
+    """Return HTML without scripts or references: the front of the run ``name`` drawn and listed.
+
+    ``others`` says in words what became of the points that are not ``done``.
+    """
+    total = f"{len(done)} points of {name} done{others}"
+    parts = [f"<p>{escape(total)}</p>"]
     if len(done):
-        front = done.front(X, Y)
         parts += [_drawing(done, front), _table(front)]
     return f"<div>{''.join(parts)}</div>"
 
 
-def _table(front: Results) -> str:
+def _table(front: Sequence[Row]) -> str:
     rows = [row for row, _ in zip(front, range(LINES), strict=False)]
     head = "".join(f"<th>{name}</th>" for name in ("point", *COLUMNS))
     body = "".join(
@@ -55,9 +55,9 @@ def _text(value: Any) -> str:
     return "" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
-def _drawing(done: Results, front: Results) -> str:
+def _drawing(done: Sequence[Row], front: Sequence[Row]) -> str:
     """Return an SVG of all points (thinned to `DOTS`) and the front as a staircase."""
-    everything = np.array([column(done.rows, X), column(done.rows, Y)])
+    everything = np.array([column(done, X), column(done, Y)])
     everything = everything[:, np.isfinite(everything).all(axis=0)]
     low, span = everything.min(axis=1), np.ptp(everything, axis=1)
 
@@ -69,7 +69,7 @@ def _drawing(done: Results, front: Results) -> str:
     dots = "".join(
         f"M{x:.1f} {y:.1f}h0" for x, y in zip(*place(*everything[:, ::step]), strict=True)
     )
-    stairs = np.array(place(np.array(column(front.rows, X)), np.array(column(front.rows, Y)))).T
+    stairs = np.array(place(np.array(column(front, X)), np.array(column(front, Y)))).T
     path = f"M{stairs[0, 0]:.1f} {stairs[0, 1]:.1f}"
     path += "".join(f"H{x:.1f}V{y:.1f}" for x, y in stairs[1:])
     start, end = low, low + span

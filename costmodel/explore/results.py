@@ -105,9 +105,13 @@ class Results:
 
     def _repr_html_(self) -> str:
         """Show the front in a notebook: a drawing and a table, no script, nothing loaded."""
-        from costmodel.explore.notebook import html_of
+        from costmodel.explore.notebook import X, Y, html_of
 
-        return html_of(self)
+        done = self.done
+        counts = ((len(only(self.rows, s)), s) for s in Status if s is not Status.DONE)
+        others = "".join(f", {count} {status}" for count, status in counts if count)
+        front = self.front(X, Y).rows if len(done) else ()
+        return html_of(str(self.folder.root), done.rows, front, others)
 
 
 def load(root: str | Path) -> Results:
