@@ -4,7 +4,8 @@
 import pytest
 
 from costmodel.explore.folder import load, prepare
-from costmodel.explore.space import Space, coordinates, from_toml, label
+from costmodel.explore.measure import measurement_key, point_key
+from costmodel.explore.space import Space, coordinates, from_toml, label, weight_side
 from hwquant.errors import FormatError, HwquantError, InputError, SpecError
 
 
@@ -27,13 +28,21 @@ def test_a_space_survives_toml(tmp_path):
         weights=("e4m3b4", "int4n"),
         steps=(("calibrate:rule=absmax",), ("calibrate", "bias_correction")),
         lanes=3,
-        recipe={"calibration": "absmax", "first_last": ["int8", "int8"], "percentile": 99.5},
+        rules=("mse", "percentile"),
+        seeds=(0, 3),
+        styles=("plain", "auto"),
+        layers=({}, {"stages.0.conv": {"weight": "int8", "act_unsigned": True}}),
+        price="formula",
+        parts=("ZU3EG",),
+        limits={"lut_sites": 20000, "weight_bits": 1.5e6},
+        test_items=100,
+        recipe={"first_last": ["int8", "int8"], "percentile": 99.5},
     )
     (tmp_path / "space.toml").write_text(space.to_toml())
     again = Space(**from_toml(tmp_path / "space.toml"))
     assert again == space
-    assert again.points() == space.points()
-    assert again.points()[0].calibration == "absmax"
+    assert again.plan() == space.plan()
+    assert again.points()[-1].calibration == "percentile"
 
 
 def test_names_of_points():
@@ -48,7 +57,13 @@ def test_names_of_points():
     [
         ("weights = [", "is not TOML"),
         ("\x00", "is not TOML"),
-        ("wieghts = ['int4']", "key 'wieghts' is unknown, allowed: model"),
+        ("wieghts = ['int4']", "key 'wieghts' is unknown, allowed: model.*did you mean weights"),
+        ("seeds = ['0']", "allowed a list of integers"),
+        ("seeds = 3", "allowed a list of integers"),
+        ("layers = [3]", "allowed a list of tables"),
+        ("[[layers]]\nhead = 'int8'", "allowed a list of tables"),
+        ("limits = 5", "allowed a table of numbers"),
+        ("price = 3", "allowed a string"),
         ("weights = 'int4'", "allowed a list of strings"),
         ("weights = [4]", "allowed a list of strings"),
         ("steps = ['calibrate']", "allowed a list of lists of strings"),
@@ -82,11 +97,84 @@ def test_a_missing_file(tmp_path):
         ({"lanes": 0}, InputError),
         ({"recipe": {"weight": "int4"}}, InputError),
         ({"recipe": {"wait": "int4"}}, SpecError),
+        ({"styles": ()}, InputError),
+        ({"styles": ("boot",)}, InputError),
+        ({"price": "guess"}, InputError),
+        ({"rules": ("mean",)}, SpecError),
+        ({"seeds": (-1,)}, InputError),
+        ({"seed": 1, "seeds": (2,)}, InputError),
+        ({"parts": ("ZU3",)}, InputError),
+        ({"test_items": -1}, InputError),
+        ({"limits": {"lut_sites": -1}}, InputError),
+        ({"limits": {"lut_sites": True}}, InputError),
+        ({"limits": {"lut_sites": float("nan")}}, InputError),
+        ({"limits": {"weight_bits": 0}}, InputError),
+        ({"limits": {"lut_sites": 10**6}, "parts": ("ZU3EG",)}, InputError),
+        ({"layers": ({"head": {"wait": "int8"}},)}, SpecError),
+        ({"layers": ({},), "recipe": {"overrides": {}}}, InputError),
+        ({"rules": ("mse",), "recipe": {"calibration": "mse"}}, InputError),
     ],
 )
 def test_a_bad_choice_is_refused_at_once(choices, error):
     with pytest.raises(error):
         Space(**choices)
+
+
+@pytest.mark.parametrize(
+    ("choices", "said"),
+    [
+        ({"limits": {"lut_sitez": 3}}, "did you mean lut_sites"),
+        ({"styles": ("boothe",)}, "did you mean booth"),
+        ({"parts": ("ZU3",)}, "did you mean ZU3EG"),
+        ({"limits": {"lut_sites": 10**6}, "parts": ("ZU3EG",)}, "contradict each other"),
+        ({"recipe": {"weight": "int4"}}, "give it as weights"),
+        ({"acts": ()}, "acts is empty, so there is no point"),
+    ],
+)
+def test_what_a_bad_choice_says(choices, said):
+    with pytest.raises(InputError, match=said) as caught:
+        Space(**choices)
+    assert "\n" not in str(caught.value)
+
+
+def test_every_axis_multiplies_the_points():
+    space = Space(
+        weights=("int4", "e2m1"),
+        rules=("mse", "absmax"),
+        layers=({}, {"head": {"weight": "int8", "act": "int8"}}),
+        seeds=(0, 7),
+        styles=("plain", "auto"),
+    )
+    plan = space.plan()
+    assert len(plan) == len(set(plan)) == 2**5
+    assert len(space.points()) == 2**3
+    seen = [coordinates(point) for point in plan]
+    assert len({tuple(sorted(record.items())) for record in seen}) == len(plan)
+    assert seen[0].keys() == coordinates(space.points()[0]).keys()  # no column for what is usual
+    assert (seen[-1]["style"], seen[-1]["seed"]) == ("auto", 7)
+    assert seen[-1]["layers"] == "head: act int8, weight int8"
+    keys = {point_key(space, point) for point in plan}
+    assert len(keys) == len(plan)
+    measurements = {measurement_key(space, point.recipe, point.seed) for point in plan}
+    assert len(measurements) == len(plan) // 2  # styles are priced, not measured again
+    assert point_key(space, space.points()[0]) == point_key(space, plan[0])
+
+
+def test_items_are_part_of_a_points_key():
+    keys = {
+        point_key(space, space.plan()[0])
+        for space in (Space(), Space(test_items=100), Space(calib_items=100))
+    }
+    assert len(keys) == 3
+
+
+def test_a_weight_side_is_all_but_the_activations():
+    def sides(**choices):
+        return {weight_side(point) for point in Space(**choices).plan()}
+
+    assert len(sides(weights=("int4",), acts=("int4", "int8"), styles=("plain", "auto"))) == 1
+    assert len(sides(weights=("int4", "int5"), acts=("int8",))) == 2
+    assert len(sides(weights=("int4",), seeds=(0, 1))) == 2
 
 
 def test_a_run_folder_is_taken_up_only_by_the_same_space(tmp_path):
