@@ -26,6 +26,12 @@ OTHERS: Final = (
 )  # fmt: skip
 """Formats that occur in mixed pairs only."""
 POWERS: Final = ("pow4a0.75f6", "upow4a0.75f6", "pow3a0.5f6", "pow5a0.75f6")
+BOOKS: Final = (
+    *POWERS, "pow3a0.75f5", "upow3a0.5f6", "pow4a0.5f6", "upow4a0.5f5", "pow5a0.5f6",
+    "cb3f4_-16_-7_-3_0_2_5_9_16", "cb4f4_-20_-12_-8_-5_-3_-2_-1_0_1_2_3_5_7_10_14_20",
+)  # fmt: skip
+BESIDE_BOOKS: Final = ("int3", "int4", "int5", "int6", "int8", "uint4", "uint6", "uint8", "e0m3")
+"""Formats that meet codebooks."""
 LENGTHS: Final = (16, 64, 256, 1024, 4096)
 
 Job = tuple[MacSpec, str]
@@ -122,6 +128,42 @@ PORTABLE: Final = {
 }
 
 
+MORE: Final = {  # style -> (mixed kernels, lanes, the same with codebooks)
+    "table_portable": (9, (1,), 4),
+    "booth_portable": (14, (1,), 0),
+    "shift_portable": (9, (1,), 0),
+    "tree_portable": (10, (1, 2, 4), 0),
+    "bucket_portable": (8, (1, 1, 2), 0),
+    "dsp_portable": (9, (1,), 0),
+    "dsp_acc_portable": (10, (1, 2), 0),
+    "digit_portable": (0, (1,), 12),
+    "decode_portable": (0, (1,), 12),
+    "rom_portable": (0, (1,), 12),
+    "rom": (0, (1,), 8),
+    "plain": (16, (1, 1, 2, 4), 0),
+}
+"""Kernels that were planned later, where estimates were worst."""
+ALIKE: Final = (
+    ("e4m2", "int7"), ("e4m1", "int6"), ("e3m3", "int8n"), ("e5m1", "int5"), ("ue4m3", "int4"),
+    ("e3m2", "int6"), ("e4m2", "e0m5"), ("ue4m3", "uint7"), ("e3m3", "e1m5"), ("e4m0", "e0m6"),
+    ("e5m0", "e1m4"), ("e3m0", "uint6"), ("int4n", "int3"), ("int5", "uint4"), ("e2m0", "e1m4"),
+)  # fmt: skip
+"""Pairs for style plain, close to those it was worst at: shifted products, signed and wide."""
+
+
+def _more() -> Iterator[Job]:
+    """Yield the kernels of `MORE`; their random numbers leave the first plan as it is."""
+    for weight, act in ALIKE:
+        yield MacSpec(weight, act, 1, 256), "plain"
+    rng = random.Random(SEED + 1)
+    for style, (mixed, lanes, books) in MORE.items():
+        narrow = _random(rng, (*SAME, *OTHERS), lanes, saturate=style == "plain")
+        yield from _take(style, narrow, mixed, 40)
+        pairs = _random(rng, BOOKS, lanes, saturate=False)
+        beside = _random(rng, (*BOOKS, *BESIDE_BOOKS, *BESIDE_BOOKS), lanes, saturate=False)
+        yield from _take(style, pairs if style.startswith("rom") else beside, books)
+
+
 def planned() -> tuple[Job, ...]:
     """Return the kernels to characterize, in the order of their use; each hardware once."""
     rng = random.Random(SEED)
@@ -146,6 +188,7 @@ def planned() -> tuple[Job, ...]:
             rest += _take(style, _random(rng, usual, lanes, saturate=False), mixed)
             with_books = _random(rng, (*POWERS, "int4", "int8", "e2m1"), lanes, saturate=False)
             rest += _take(style, with_books, books)
+    rest += _more()
     return _once([*first, *sorted(rest, key=_size)])
 
 

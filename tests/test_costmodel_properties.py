@@ -44,8 +44,8 @@ SAME_PRICE = {
 """What changes RTL but not its price: the accumulator of a slice always has 48 bits, and of buckets
 it is only how much is read.  Synthesis of e2m1 x e2m2 counts the same for 20, 24 and 30 bits."""
 BOOKS = ("digit", "decode", "rom")
-COINCIDENCES = {("dsp", "ue2m2"), ("digit_portable", "uint4")}
-"""Styles where a format without sign is priced as the one of the base with one."""
+COINCIDENCES = {("dsp", "ue2m2"), ("digit_portable", "uint4"), ("plain", "int5")}
+"""Styles where a format is priced as the one of the base by chance, most by the lack of a sign."""
 
 
 def base(style):
@@ -165,8 +165,12 @@ TREES = ("tree", "tree_portable")
 
 
 def slack(style, count):
-    """Return by how much an estimate may fall: portable twins round a fit of several terms."""
-    return {"lut_sites": 1, "lut_raw": 4, "ff": 0}[count] if style.endswith("_portable") else 0
+    """Return by how much an estimate may fall: portable twins round a fit of several terms.
+
+    At a fixed accumulator a wider product leaves fewer bits to the counter above it, and a bit of
+    the portable counter is two LUT cells, one more than a carry position.
+    """
+    return {"lut_sites": 1, "lut_raw": 8, "ff": 0}[count] if style.endswith("_portable") else 0
 
 
 def able(style, specs):

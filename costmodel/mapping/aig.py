@@ -22,13 +22,15 @@ class Graph:
 
     ``arrival`` gives an input's depth in LUTs, ``outputs`` the literals that must exist: each is
     a LUT's output unless it is an input or a constant.  ``chain`` is about carry chains:
-    ``positions`` holds the literals (S, DI) of each position.
+    ``positions`` holds the literals (S, DI) of each position, ``chains`` the two words that each
+    chain adds and its sums.
     """
 
     def __init__(self) -> None:
         self.fanin: list[tuple[int, int] | None] = [None]
         self.arrival: dict[int, int] = {}
         self.positions: list[tuple[int, int]] = []
+        self.chains: list[tuple[Word, Word, Word]] = []
         self.outputs: list[int] = []
         self._known: dict[tuple[int, int], int] = {}
 
@@ -107,8 +109,25 @@ class Graph:
         for x, y in zip(a, b, strict=True):
             self.position(self.xor(x, y), x)
             total.append(self.input(arrival))
+        self.chains.append((list(a), list(b), total))
         return total
 
     def position(self, select: int, data: int) -> None:
         """Add one position of a carry chain."""
         self.positions.append((select, data))
+
+    def copy(self, other: Graph, outputs: Word) -> Word:
+        """Add all of another graph, with inputs of its own; return its ``outputs`` here."""
+        place = {0: FALSE}
+
+        def literal(old: int) -> int:
+            return place[old >> 1] ^ (old & 1)
+
+        for node, gate in enumerate(other.fanin):
+            if gate is not None:
+                place[node] = self.and_(literal(gate[0]), literal(gate[1]))
+            elif node:
+                place[node] = self.input(other.arrival[node])
+        for select, data in other.positions:
+            self.position(literal(select), literal(data))
+        return [literal(old) for old in outputs]

@@ -9,12 +9,13 @@ Yosys makes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from .aig import Graph
 
-__all__ = ["Cover", "cover"]
+__all__ = ["AREA", "CELL_AREA", "Cover", "cover"]
 
 LUT_INPUTS: Final = 6
 CUTS: Final = 8
@@ -22,6 +23,8 @@ PASSES: Final = 3
 RECOVERIES: Final = 2
 AREA: Final = (0, 0.9, 0.9, 0.92, 0.95, 1.0, 1.05)
 """Cost of a LUT by its inputs: small ones share sites."""
+CELL_AREA: Final = (0, 1.0, 2.0, 3.0, 3.0, 3.0, 5.0)
+"""Cost of a LUT by its inputs as in Yosys' library of this device, which prefers small ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +41,8 @@ class Cover:
     positions: int
 
 
-def cover(graph: Graph, slack: int = 0) -> Cover:
-    """Map ``graph``; depths may grow by ``slack`` LUTs for the sake of area."""
+def cover(graph: Graph, slack: int = 0, area: Sequence[float] = AREA) -> Cover:
+    """Map ``graph``; depths may grow by ``slack`` LUTs for the sake of ``area`` (by inputs)."""
     fanin = graph.fanin
     size = len(fanin)
     roots = [literal >> 1 for literal in graph.outputs]
@@ -47,10 +50,10 @@ def cover(graph: Graph, slack: int = 0) -> Cover:
     wanted = _cone(fanin, roots)
     order = [node for node in range(size) if node in wanted and fanin[node] is not None]
     covers = [
-        _map(graph, order, roots, slack, refs)
+        _map(graph, order, roots, slack, refs, area)
         for refs in (_fanouts(fanin, order, roots), _reach(fanin, order, roots))
     ]
-    luts = min(covers, key=lambda found: sum(AREA[mask.bit_count()] for mask in found.values()))
+    luts = min(covers, key=lambda found: sum(area[mask.bit_count()] for mask in found.values()))
     return Cover(luts, len(luts), _sites(graph, luts), len(graph.positions))
 
 
@@ -79,15 +82,20 @@ def _reach(fanin: list[tuple[int, int] | None], order: list[int], roots: list[in
 
 
 def _map(
-    graph: Graph, order: list[int], roots: list[int], slack: int, refs: list[float]
+    graph: Graph,
+    order: list[int],
+    roots: list[int],
+    slack: int,
+    refs: list[float],
+    area: Sequence[float],
 ) -> dict[int, int]:
     """Return a cover that starts from an estimate of how often each node is read."""
     fanin = graph.fanin
-    cuts = _enumerate(graph, order, refs)
+    cuts = _enumerate(graph, order, refs, area)
     required: dict[int, int] | None = None
     chosen: dict[int, int] = {}
     for _ in range(PASSES):
-        depth, chosen = _choose(graph, order, cuts, refs, required)
+        depth, chosen = _choose(graph, order, cuts, refs, required, area)
         luts = _used(fanin, roots, chosen)
         required = _required(luts, roots, depth, slack)
         refs = [0.0] * len(fanin)
@@ -97,7 +105,7 @@ def _map(
         for root in roots:
             refs[root] += 1
         refs = [max(count, 0.5) for count in refs]
-    return _recover(graph, order, cuts, chosen, roots)
+    return _recover(graph, order, cuts, chosen, roots, area)
 
 
 def _cone(fanin: list[tuple[int, int] | None], roots: list[int]) -> set[int]:
@@ -123,28 +131,35 @@ def _members(mask: int) -> list[int]:
     return found
 
 
-def _enumerate(graph: Graph, order: list[int], refs: list[float]) -> dict[int, list[int]]:
+def _enumerate(
+    graph: Graph, order: list[int], refs: list[float], area: Sequence[float]
+) -> dict[int, list[int]]:
     """Return each gate's best cuts as masks of leaves, its own trivial cut left out."""
     fanin = graph.fanin
     cuts: dict[int, list[int]] = {}
     depth: dict[int, int] = dict(graph.arrival)
     depth[0] = 0
     flow: dict[int, float] = dict.fromkeys(depth, 0.0)
+    support = {node: 1 << node for node in depth}
+    support[0] = 0
     for node in order:
         gate = fanin[node]
         if gate is None:
             continue
         left, right = gate[0] >> 1, gate[1] >> 1
+        support[node] = support[left] | support[right]
         lefts = [1 << left, *cuts.get(left, ())]
         rights = [1 << right, *cuts.get(right, ())]
         merged = {both for a in lefts for b in rights if (both := a | b).bit_count() <= LUT_INPUTS}
+        if support[node].bit_count() <= LUT_INPUTS:
+            merged.add(support[node])
         ranked = []
         for mask in merged:
             leaves = _members(mask)
             ranked.append(
                 (
                     1 + max(depth[leaf] for leaf in leaves),
-                    AREA[len(leaves)] + sum(flow[leaf] for leaf in leaves),
+                    area[len(leaves)] + sum(flow[leaf] for leaf in leaves),
                     len(leaves),
                     mask,
                 )
@@ -165,6 +180,7 @@ def _choose(
     cuts: dict[int, list[int]],
     refs: list[float],
     required: dict[int, int] | None,
+    area: Sequence[float],
 ) -> tuple[dict[int, int], dict[int, int]]:
     """Return each node's depth and chosen cut: least depth, or least area that is early enough."""
     depth: dict[int, int] = dict(graph.arrival)
@@ -177,12 +193,12 @@ def _choose(
         for mask in cuts[node]:
             leaves = _members(mask)
             late = 1 + max(depth[leaf] for leaf in leaves)
-            area = AREA[len(leaves)] + sum(flow[leaf] for leaf in leaves)
-            key = (late, area) if limit is None else (max(late - limit, 0), area, late)
+            whole = area[len(leaves)] + sum(flow[leaf] for leaf in leaves)
+            key = (late, whole) if limit is None else (max(late - limit, 0), whole, late)
             if best is None or (*key, mask) < best:
                 best = (*key, mask)
                 chosen[node], depth[node] = mask, late
-                flow[node] = area / max(refs[node], 0.5)
+                flow[node] = whole / max(refs[node], 0.5)
     return depth, chosen
 
 
@@ -207,13 +223,14 @@ def _recover(
     cuts: dict[int, list[int]],
     chosen: dict[int, int],
     roots: list[int],
+    area: Sequence[float],
 ) -> dict[int, int]:
     """Return the cover after choosing, for each LUT in turn, the cut that adds fewest LUTs."""
     fanin = graph.fanin
     count = [0] * len(fanin)
 
     def take(mask: int) -> float:
-        added = AREA[mask.bit_count()]
+        added = area[mask.bit_count()]
         for leaf in _members(mask):
             count[leaf] += 1
             if count[leaf] == 1 and fanin[leaf] is not None:
@@ -221,7 +238,7 @@ def _recover(
         return added
 
     def drop(mask: int) -> float:
-        freed = AREA[mask.bit_count()]
+        freed = area[mask.bit_count()]
         for leaf in _members(mask):
             count[leaf] -= 1
             if count[leaf] == 0 and fanin[leaf] is not None:

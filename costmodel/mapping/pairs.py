@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Final
@@ -13,12 +13,13 @@ from hwquant import cache as store
 from hwquant.formats import Codebook, Format
 
 from .aig import Graph, Word
+from .equal import simplified
 from .logic import term
-from .mapper import cover
+from .mapper import AREA, CELL_AREA, cover
 
 __all__ = ["mapped", "plain_product"]
 
-_FILES: Final = ("aig.py", "logic.py", "mapper.py", "pairs.py")
+_FILES: Final = ("aig.py", "equal.py", "logic.py", "mapper.py", "pairs.py")
 _CACHE: Final = "mapped"
 
 
@@ -28,15 +29,18 @@ def _version() -> str:
     return store.content_key(*(folder.joinpath(name).read_text("utf-8") for name in _FILES))
 
 
-def mapped(name: str, build: Callable[[], Graph]) -> tuple[int, int, int]:
+def mapped(
+    name: str, build: Callable[[], Graph], area: Sequence[float] = AREA
+) -> tuple[int, int, int]:
     """Return (sites, raw LUTs, carry positions) of the graph that ``build`` makes.
 
-    The result is kept in the cache under ``name``, which must say what the graph is.
+    ``area`` is the price of a LUT by its inputs.  The result is kept in the cache under ``name``,
+    which must say what the graph is.
     """
-    key = store.content_key(_version(), name)
+    key = store.content_key(_version(), name, *map(str, area))
     found = store.load_json(_CACHE, key)
     if found is None:
-        done = cover(build())
+        done = cover(build(), area=area)
         found = [done.sites, done.raw, done.positions]
         store.store_json(_CACHE, key, found)
     sites, raw, positions = found
@@ -44,20 +48,26 @@ def mapped(name: str, build: Callable[[], Graph]) -> tuple[int, int, int]:
 
 
 @lru_cache(maxsize=65536)
-def plain_product(weight: Format, act: Format) -> tuple[int, int, int, int]:
+def plain_product(weight: Format, act: Format) -> tuple[int, ...]:
     """Return the products of style plain in front of their adder, its positions left out.
 
     Sites and raw LUTs of one product that enters at S (``S = other ^ product``), then of two that
-    are added to each other (one at S and DI, one at S).
+    are added to each other (one at S and DI, one at S).  The same four again, mapped by the prices
+    of Yosys' library instead of by the number of LUTs.
     """
     if isinstance(weight, Codebook) or isinstance(act, Codebook):
-        return 0, 0, 0, 0
+        return (0,) * 8
     width = product_bits(weight, act)
 
-    def product(graph: Graph) -> Word:
+    @cache
+    def single() -> tuple[Graph, Word]:
+        graph = Graph()
         codes = graph.inputs(weight.bits), graph.inputs(act.bits)
         sign, word = term(graph, weight, act, *codes, width)
-        return [graph.xor(sign, bit) for bit in word]
+        return simplified(graph, [graph.xor(sign, bit) for bit in word])
+
+    def product(graph: Graph) -> Word:
+        return graph.copy(*single())
 
     def one() -> Graph:
         graph = Graph()
@@ -72,6 +82,9 @@ def plain_product(weight: Format, act: Format) -> tuple[int, int, int, int]:
             graph.position(graph.xor(first, second), first)
         return graph
 
-    sites, raw, _ = mapped(f"plain one {weight} {act}", one)
-    pair_sites, pair_raw, _ = mapped(f"plain two {weight} {act}", two)
-    return sites - width, raw - width, pair_sites - width, pair_raw - width
+    found = []
+    for area in (AREA, CELL_AREA):
+        for name, build in (("one", one), ("two", two)):
+            sites, raw, _ = mapped(f"plain {name} {weight} {act}", build, area)
+            found += [sites - width, raw - width]
+    return tuple(found)

@@ -50,14 +50,19 @@ def hq_dsp_mul(specs: SpecArrays) -> Counts:
     """Return registers and shift registers.
 
     Operands, product, accumulator, valid bits, restart and sign; a chain of three registers with
-    nothing between is one register less and a shift register.
+    nothing between is a shift register and none.  The product is as wide as its signed operands:
+    one bit more for each that is unsigned, but for two without a decoder, whose bits above vanish.
     """
     weight, act, acc = specs.weight, specs.act, specs.acc
     decodes = (np.maximum(weight.exp_bits, act.exp_bits) > 1).astype(np.int64)
     both, one = weight.flips & act.flips, weight.flips ^ act.flips
     values = _bits(weight) + _bits(act)
     sign = 2 * both + one * np.where(decodes == 1, -1, 2)
-    ff = decodes * (weight.bits + act.bits) + 2 * values + 3 + decodes + 2 + acc + sign
+    twos = weight.twos + act.twos
+    wider = np.where(decodes == 1, 2 - twos, twos == 1)
+    restart = 2 * (1 - decodes)
+    ff = decodes * (weight.bits + act.bits) + 2 * values + wider + 3 + decodes + restart + acc
+    ff = ff + sign
     return counts(ff=ff, lutram=decodes * (1 + one))
 
 
@@ -80,4 +85,8 @@ def terms(specs: SpecArrays, count: str) -> Terms:
     found.add("accumulator", acc, 0.0, 1)
     found.add("accumulator, signs apart", acc * flips, 0.5 if raw else 0, 1)
     found.add("product bits, signs apart", product * flips, 0.0, 1)
+    shifts = [operand.exp_bits * (operand.exp_bits > 1) for operand in (weight, act)]
+    large = np.maximum(weight.sig_bits, act.sig_bits)
+    found.add("second exponent", np.minimum(*shifts), 0, 1.5)
+    found.add("significand, both signs apart", large * (weight.flips & act.flips), 0, 1.5)
     return found

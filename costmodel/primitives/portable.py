@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 from costmodel.mapping.pairs import plain_product
 from hw.styles import booth, decode, digit, dsp_acc, rom, shift, table, tree
 
+from .accumulate import hq_updown
 from .counts import Counts, counts
 from .inferred import Terms, register_inferred
-from .specs import FORMULAS, SpecArrays
+from .registered import booth_registers, lane_registers, shift_registers, table_registers
+from .specs import CODEBOOK, FORMULAS, INTEGER, SpecArrays
 from .tree import product_width
 
 __all__ = ["hq_dsp_add"]
@@ -27,6 +29,18 @@ TWINS = {
     style.PORTABLE.name: style.STYLE.name
     for style in (table, booth, shift, tree, digit, decode, rom)
 }
+ADDED = {
+    booth.STYLE.name: booth_registers,
+    shift.STYLE.name: shift_registers,
+    tree.STYLE.name: lane_registers,
+}
+"""What registers are added to each lane, by style with cells; to others none."""
+
+
+def _added(twin: str, specs: SpecArrays) -> NDArray[Any]:
+    """Return the registers that synthesis adds."""
+    function = ADDED.get(twin)
+    return np.zeros(len(specs)) if function is None else specs.lanes * specs.per_pair(function)
 
 
 def _twin(style: str, specs: SpecArrays) -> Counts:
@@ -36,37 +50,76 @@ def _twin(style: str, specs: SpecArrays) -> Counts:
 
 def _product(specs: SpecArrays, count: str) -> NDArray[Any]:
     """Return the mapped logic of style plain's product, 0 for codebooks."""
-    sites, raw, _, _ = specs.per_pair(plain_product)
+    sites, raw, *_ = specs.per_pair(plain_product)
     return raw if count == "lut_raw" else sites
+
+
+def _low_bits(specs: SpecArrays) -> NDArray[Any]:
+    """Return the accumulator bits below the sign of a product: those with a carry position."""
+    weight, act = specs.weight, specs.act
+    # An integer without its least value is the same hardware.
+    sizes = [
+        np.where(
+            (operand.twos == 1) & (operand.kind == INTEGER),
+            2.0 ** (operand.bits - 1),
+            np.maximum(operand.low, operand.high) * 2.0**operand.scale,
+        )
+        for operand in (weight, act)
+    ]
+    return np.minimum(np.frexp(sizes[0] * sizes[1])[1].astype(np.int64), specs.acc)
+
+
+def _constant(specs: SpecArrays) -> NDArray[Any]:
+    """Return which share of the significands' bits is 0 in every value of a codebook."""
+    share: Any = 0.0
+    for operand in (specs.weight, specs.act):
+        share = share + (operand.kind == CODEBOOK) * operand.scale / operand.sig_bits
+    return np.asarray(share)
 
 
 def _terms(twin: str, specs: SpecArrays, count: str) -> Terms:
     weight, act, lanes, acc = specs.weight, specs.act, specs.lanes, specs.acc
-    whole = np.asarray(getattr(_twin(twin, specs), count))
-    width = np.minimum(specs.product_bits, acc)
+    raw = count == "lut_raw"
+    low = _low_bits(specs)
+    above = acc - low
+    counter = getattr(hq_updown(above).packed(), count)
+    product = np.maximum(np.asarray(getattr(_twin(twin, specs), count)) - low - counter - 1, 0)
     flips = weight.flips | act.flips
     twos = np.maximum(weight.twos, act.twos)
     small = np.minimum(weight.sig_bits, act.sig_bits)
-    raw = count == "lut_raw"
+    minis = (weight.kind != CODEBOOK) & (act.kind != CODEBOOK)
     found = Terms(len(specs))
-    found.fixed(acc)
-    found.add("twin beyond the accumulator", whole - acc, 1.1, 0.3)
+    found.fixed(low)
     found.add("control", 1, 3, 0.5)
-    found.add("accumulator", acc, 0.1 if raw else 0.0, 1)
-    found.add("product bits", lanes * width, 0.5 if raw else 0.2, 0.5)
-    found.add("product bits, signs apart", lanes * width * flips, 0, 1)
-    found.add("product bits, two's complement", lanes * width * twos, 0, 1)
+    found.add("counter", above, 2.2 if raw else 1.3, 0.3)
+    # Without a sign the counter never goes down.
+    upward = above * ((weight.signed | act.signed) == 0)
+    found.add("counter, upward only", upward, -0.5, 0.5)
+    found.add("counter, first bits", np.minimum(above, 3), 0, 1)
+    found.add("product of the twin", product, 1.2 if raw else 1.1, 0.3)
+    if twin == digit.STYLE.name:
+        found.add("product of the twin, constant bits", product * _constant(specs), -0.8, 0.3)
+        found.add("low bits, constant", _constant(specs) * low, 0, 1)
+    found.add("product bits", lanes * low, 0.3 if raw else 0.1, 0.5)
+    found.add("product bits, signs apart", lanes * low * flips, 0, 1)
+    found.add("product bits, two's complement", lanes * low * twos, 0, 1)
     found.add("mapped product", lanes * _product(specs, count), 0.0, 0.7)
-    found.add("partial products", lanes * weight.sig_bits * act.sig_bits * (small > 1), 0, 2)
+    products = weight.sig_bits * act.sig_bits * ((small > 1) & minis)
+    found.add("partial products", lanes * products, 0, 2)
     found.add("exponents", lanes * (weight.exp_bits + act.exp_bits), 0, 2)
     found.add("lanes", lanes - 1, 0, 2)
-    found.add("bits above the product", np.maximum(acc - width, 0), 0, 1)
+    both = weight.flips & act.flips
+    shifts = [operand.exp_bits * (operand.exp_bits > 1) for operand in (weight, act)]
+    found.add("significand, signs apart", lanes * small * flips * minis, 0, 2)
+    found.add("partial products, both signs apart", lanes * products * both, 0, 2)
+    found.add("exponents, counter", above * (np.minimum(*shifts) > 0), 0, 2)
+    found.add("registers moved", _added(twin, specs), 1, 1)
     return found
 
 
 def _register(style: str, twin: str) -> None:
     def exact(specs: SpecArrays) -> Counts:
-        return counts(ff=_twin(twin, specs).ff)
+        return counts(ff=_twin(twin, specs).ff + _added(twin, specs))
 
     books = twin in (table.STYLE.name, digit.STYLE.name, decode.STYLE.name, rom.STYLE.name)
 
@@ -85,7 +138,9 @@ def hq_dsp_add(specs: SpecArrays) -> Counts:
     flips = weight.flips | act.flips
     held = lanes * np.minimum(product_width(specs), acc)
     codes = lanes * (weight.bits + act.bits)
-    return counts(ff=codes + held + acc + 5 + flips)
+    # A table of the first lane is registered itself.
+    added = lanes * specs.per_pair(lane_registers) - specs.per_pair(table_registers)
+    return counts(ff=codes + held + acc + 5 + lanes * flips + added)
 
 
 @register_inferred(dsp_acc.PORTABLE.name, exact=hq_dsp_add)
@@ -107,5 +162,10 @@ def _dsp_acc(specs: SpecArrays, count: str) -> Terms:
     found.add("partial products", lanes * weight.sig_bits * act.sig_bits * (small > 1), 0, 2)
     found.add("accumulator", acc, 0, 1)
     found.add("accumulator, signs apart", acc * flips, 0, 1)
+    large = np.maximum(weight.sig_bits, act.sig_bits)
+    shifts = [operand.exp_bits * (operand.exp_bits > 1) for operand in (weight, act)]
+    found.add("significand, signs apart", lanes * large * flips, 0, 2)
+    found.add("partial products, signs apart", lanes * small * large * flips, 0, 2)
+    found.add("second exponent", lanes * np.minimum(*shifts), 0, 2)
     found.add("lanes", lanes - 1, 0, 2)
     return found
