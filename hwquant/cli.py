@@ -70,7 +70,18 @@ def hwquant() -> None:
 def main() -> None:
     """Run the command line; every foreseen error is one line on stderr and exit code 2."""
     try:
-        hwquant(prog_name="hwquant")
+        sys.exit(hwquant(prog_name="hwquant", standalone_mode=False))
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        sys.exit(2)
+    except click.UsageError as error:
+        text = " ".join(error.format_message().split()).removesuffix(".")
+        command = error.ctx.command_path if error.ctx else "hwquant"
+        click.echo(f"hwquant: error: {text}; see `{command} --help`", err=True)
+        sys.exit(2)
+    except click.Abort:
+        click.echo("Aborted!", err=True)
+        sys.exit(1)
     except HwquantError as error:
         click.echo(f"hwquant: error: {error}", err=True)
         sys.exit(2)

@@ -145,8 +145,31 @@ def test_an_unwritable_folder_is_named(tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_unknown_command_is_usage():
-    assert hwquant("fly").returncode == 2
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["fly"], "No such command 'fly'; see `hwquant --help`"),
+        (["format"], "Missing argument 'NAME'; see `hwquant format --help`"),
+        (["sweep", "--lanes", "x"], "'x' is not a valid integer; see `hwquant sweep --help`"),
+        (["sweep", "zoo:digits_mlp"], "or count with --dry-run); see `hwquant sweep --help`"),
+        (["sweep", "zoo:no", "-o", "run"], "zoo model 'no' is unknown, allowed: digits_cnn, "),
+        (["sweep", "boom.py:f", "--data", "digits", "-o", "run"], "failed: ValueError('boom')"),
+    ],
+)
+def test_usage_is_one_line_and_nothing_is_written(args, said, tmp_path):
+    (tmp_path / "boom.py").write_text("raise ValueError('boom')\n")
+    done = hwquant(*args, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("hwquant: error: ")
+    assert said in line
+    assert [path.name for path in tmp_path.iterdir() if path.name != "__pycache__"] == ["boom.py"]
+
+
+def test_no_command_prints_the_help():
+    done = hwquant()
+    assert done.returncode == 2
+    assert "Commands:" in done.stderr
 
 
 def test_doctor_passes_here_and_names_what_is_missing(tmp_path):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The engine: order of completion, follow-up jobs, failures, dying workers, other schedulers."""
 
+import gc
 import json
 import operator
 import os
@@ -104,7 +105,12 @@ def test_another_scheduler_by_address(tmp_path):
 
 def test_no_scheduler_is_one_clear_line(monkeypatch):
     monkeypatch.setattr("costmodel.explore.engine.CONNECT_SECONDS", 2)
+    ignored = []  # what objects raise while they are thrown away
+    monkeypatch.setattr(sys, "unraisablehook", ignored.append)
     with pytest.raises(InputError, match="no Dask scheduler answers"), engine("tcp://127.0.0.1:9"):
         pass
-    with pytest.raises(InputError, match="no Dask scheduler answers"), engine("nonsense://x"):
-        pass
+    for address in ("nonsense://x", "noport"):
+        with pytest.raises(InputError, match="no Dask scheduler answers"), engine(address):
+            pass
+    gc.collect()
+    assert not ignored

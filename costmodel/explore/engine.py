@@ -194,8 +194,10 @@ def _hush() -> None:
 
 def _connect(scheduler: str) -> Any:
     from distributed import Client
+    from distributed.comm.addressing import get_address_host_port
 
     try:
+        get_address_host_port(scheduler)  # a client of no address prints a traceback when it goes
         return Client(scheduler, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError) as error:
         raise InputError(

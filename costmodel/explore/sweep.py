@@ -67,11 +67,13 @@ def sweep(
     failed points again.  A point that is surely beyond a limit of the space is recorded as pruned.
     ``watch`` is called with the folder after every point that is settled.
 
-    Raises `InputError` for a folder that cannot be used, a scheduler that does not answer, or
-    limits that leave no point.
+    Raises `InputError` for a model that is not there, a folder that cannot be used, a scheduler
+    that does not answer, or limits that leave no point.
     """
     started = time.perf_counter()
     points = {point_key(space, point): point for point in space.plan()}
+    if not run_folder.RunFolder(Path(root)).config.exists():
+        _check_source(space.model)
     folder = run_folder.prepare(root, space)
     with Store(folder.store) as store:
         stale = store.enroll((key, coordinates(point)) for key, point in points.items())
@@ -102,6 +104,13 @@ def sweep(
         raise InputError(f"no point is within the limits ({pruned[0].error}); relax them")
     remember(space, rows.only(Status.DONE))
     return Sweep(folder, space, rows, time.perf_counter() - started)
+
+
+def _check_source(model: str) -> None:
+    """Refuse a model that is not there before a folder is written; costs the import of torch."""
+    from hwquant.zoo.resolve import check_source
+
+    check_source(model)
 
 
 def _outline(space: Space, cluster: Engine) -> list[dict[str, Any]]:

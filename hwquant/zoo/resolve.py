@@ -28,9 +28,9 @@ from hwquant.zoo.data import DATASETS, Data, from_arrays, image_folder
 from hwquant.zoo.data.folder import read_options
 from hwquant.zoo.fitting import check_fit
 from hwquant.zoo.tasks.score import score
-from hwquant.zoo.training import TrainedModel, load
+from hwquant.zoo.training import TrainedModel, find_entry, load
 
-__all__ = ["resolve", "resolve_data", "resolve_model"]
+__all__ = ["check_source", "resolve", "resolve_data", "resolve_model"]
 
 MODEL_SOURCES: Final = (
     "zoo:NAME[:SEED], file.py:function[@weights.pth] or torchvision:NAME[@weights.pth]"
@@ -60,6 +60,17 @@ def resolve(model: str, data: str | None = None) -> TrainedModel:
     check_fit(module, loaded, model, data)
     figures = score(module, loaded)
     return TrainedModel(model, module, loaded, figures.get("top1", math.nan), figures)
+
+
+def check_source(text: str) -> None:
+    """Raise `InputError` for a MODEL that the zoo lacks, or whose file cannot be imported.
+
+    Nothing is built, trained or loaded.
+    """
+    if text.startswith("zoo:"):
+        find_entry(text.removeprefix("zoo:"))
+    elif not text.startswith("torchvision:"):
+        _function(text.partition("@")[0], text, MODEL_SOURCES)
 
 
 def resolve_model(text: str) -> nn.Module:

@@ -27,7 +27,7 @@ from hwquant.zoo.data.store import checksum
 from hwquant.zoo.fit import TrainingRecipe, fit
 from hwquant.zoo.tasks import score
 
-__all__ = ["TrainedModel", "TrainingRecipe", "load", "top1", "train"]
+__all__ = ["TrainedModel", "TrainingRecipe", "find_entry", "load", "top1", "train"]
 
 
 @dataclass(frozen=True)
@@ -62,19 +62,24 @@ def top1(model: nn.Module, x: Tensor, y: Tensor, batch: int = 256) -> float:
     return right / y.numel()
 
 
-def load(name: str) -> TrainedModel:
-    """Return the trained network ``NAME`` or ``NAME:SEED``, training it on first use.
-
-    The seed (default 0) sets initial weights and the order of the data; the data stay the same.
-    Raises `InputError` for an unknown name, `CacheError` for a damaged cache entry.
-    """
+def find_entry(name: str) -> Entry:
+    """Return how ``NAME`` or ``NAME:SEED`` is trained; raises `InputError` for an unknown name."""
     title, _, seed = name.partition(":")
     if title not in CATALOGUE:
         raise InputError(f"zoo model {title!r} is unknown, allowed: {', '.join(sorted(CATALOGUE))}")
     if seed and not (seed.isascii() and seed.isdigit()):
         raise InputError(f"zoo model {name!r}: seed {seed!r}, allowed a number such as {title}:1")
     entry = CATALOGUE[title]
-    entry = replace(entry, recipe=replace(entry.recipe, seed=int(seed or 0)))
+    return replace(entry, recipe=replace(entry.recipe, seed=int(seed or 0)))
+
+
+def load(name: str) -> TrainedModel:
+    """Return the trained network ``NAME`` or ``NAME:SEED``, training it on first use.
+
+    The seed (default 0) sets initial weights and the order of the data; the data stay the same.
+    Raises `InputError` for an unknown name, `CacheError` for a damaged cache entry.
+    """
+    entry = find_entry(name)
     data = DATASETS[entry.data]()
     model = train(name, entry, data)
     figures = _figures(entry, model, data)
