@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from costmodel.explore import folder as run_folder
-from costmodel.explore.engine import Engine, Job, Outcome, engine
+from costmodel.explore.engine import Job, Outcome, engine
 from costmodel.explore.forecast import remember
 from costmodel.explore.measure import measure, measurement_key, outline, outline_key, point_key
 from costmodel.explore.pricing import PriceList, price_kernel
@@ -80,18 +80,16 @@ def sweep(
         if stale:
             note(f"{stale} results of another version of the code or the data are dropped")
         progress = _Progress(space, points, store, folder.logs / "failures.log")
+        log = folder.logs / "workers.log"
+        if space.limits or space.parts:  # before the cache is asked: limits hold for all points
+            progress.prune(_outline(space, scheduler, log))
         jobs = list(progress.take_up())
         list(progress.settled())
         known = len(points) - len(progress.rows)
         if known:
             note(f"{known} of {len(points)} points are known already")
         if left := len(points) - known:
-            log = folder.logs / "workers.log"
             with engine(scheduler, workers, log) as cluster, track("points", left) as advance:
-                if space.limits or space.parts:
-                    jobs = progress.prune(_outline(space, cluster), jobs)
-                for row in progress.settled():
-                    advance(detail=label(row.point))
                 for _ in cluster.run(jobs, progress.follow):
                     for row in progress.settled():
                         advance(detail=label(row.point))
@@ -113,12 +111,13 @@ def _check_source(model: str) -> None:
     check_source(model)
 
 
-def _outline(space: Space, cluster: Engine) -> list[dict[str, Any]]:
-    """Return the layers of the network, from the cache or from a worker."""
+def _outline(space: Space, scheduler: str, log: Path) -> list[dict[str, Any]]:
+    """Return the layers of the network, from the cache or, once ever, from a worker."""
     key = outline_key(space)
     known: list[dict[str, Any]] | None = cache.load_json(OUTLINES, key)
     if known is None:
-        (outcome,) = cluster.run([Job(f"outline-{key}", outline, (space,))])
+        with engine(scheduler, 1, log) as cluster:
+            (outcome,) = cluster.run([Job(f"outline-{key}", outline, (space,))])
         if outcome.error:
             raise InputError(f"{space.model}: {outcome.error}")
         known = outcome.value
@@ -180,29 +179,20 @@ class _Progress:
         items = (space.test_items, space.calib_items)
         return Job(f"point-{measurement}", measure, (*args, items) if any(items) else args)
 
-    def prune(self, network: list[dict[str, Any]], jobs: Iterable[Job]) -> list[Job]:
-        """Settle the points that are surely beyond a limit; return the jobs that others need.
-
-        ``network`` is what `outline` returns.
-        """
+    def prune(self, network: list[dict[str, Any]]) -> None:
+        """Settle the points that are surely beyond a limit; ``network`` is what `outline` says."""
         pruned = 0
-        for measurement, keys in list(self._sharing.items()):
-            for key in list(keys):
-                reason, bounds = reason_to_prune(self._space, network, self._points[key])
-                if reason:
-                    least = {f"{name}_least": value for name, value in bounds.items()}
-                    self._save(key, Status.PRUNED, least, (), reason)
-                    keys.remove(key)
-                    pruned += 1
-            if not keys:
-                del self._sharing[measurement]
+        for key, row in list(self.rows.items()):
+            if row.status is not Status.WAITING:
+                continue
+            reason, bounds = reason_to_prune(self._space, network, self._points[key])
+            if reason:
+                least = {f"{name}_least": value for name, value in bounds.items()}
+                self._save(key, Status.PRUNED, least, (), reason)
+                del self.rows[key]
+                pruned += 1
         if pruned:
             note(f"{pruned} points are surely beyond a limit and not measured")
-        return [job for job in jobs if self._needed(job)]
-
-    def _needed(self, job: Job) -> bool:
-        kind, _, key = job.key.partition("-")
-        return kind != "point" or key in self._sharing
 
     def follow(self, outcome: Outcome) -> Iterator[Job]:
         """Write down an outcome; yield the jobs it makes possible."""
