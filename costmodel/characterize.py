@@ -21,7 +21,7 @@ from hwquant.errors import HwquantError, InputError
 from hwquant.mac import MacSpec
 from hwquant.progress import track
 
-from .measurements import Measurement, as_text, identity, read
+from .measurements import COLUMNS, Measurement, as_text, identity, read
 
 __all__ = ["characterize", "measure"]
 
@@ -100,10 +100,15 @@ def characterize(
 def _stored(path: Path) -> tuple[Measurement, ...]:
     if not path.is_file():
         return ()
+    advice = "name another file, or remove it first"
     try:
-        return read(path.read_text(encoding="utf-8"))
-    except (KeyError, ValueError) as error:
-        raise InputError(f"{path} is no characterization ({error}); remove it first") from error
+        text = path.read_text(encoding="utf-8")
+        rows = read(text)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path} is no characterization ({error}); {advice}") from error
+    if not rows and text.strip() not in ("", ",".join(COLUMNS)):
+        raise InputError(f"{path} is no characterization; {advice}")
+    return rows
 
 
 def _store(rows: dict[str, Measurement], wanted: Iterable[str], path: Path) -> None:

@@ -55,7 +55,9 @@ def price(
         given = goal.given() + (["--folding auto"] if folding == AUTO_FOLDING else [])
         if given:
             raise InputError(f"{given[0]} goes with a network; give an exported .onnx file")
-        return _one_kernel(kernel, goal, lanes or 1, overflow, synth=synth, style=style)
+        return _one_kernel(
+            kernel, goal, 1 if lanes is None else lanes, overflow, synth=synth, style=style
+        )
     given = [name for name in ("weight", "act", "length") if kernel[name] is not None]
     given += ["acc"] if kernel["acc"] != "auto" else []
     given += ["dsp"] if kernel["dsp"] else []

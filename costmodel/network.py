@@ -261,6 +261,8 @@ def kernel_groups(
     chosen = _folding(folding)
     if not workload.layers:
         raise InputError("the network has no multiply-accumulate layer to price")
+    if not 1 <= lanes <= 4096:
+        raise SpecError(f"lanes {lanes}, allowed 1..4096")
     specs = [_layer_spec(layer, lanes, overflow) for layer in workload.layers]
     if chosen is Folding.SHARED:
         return _groups(specs)

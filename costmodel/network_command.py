@@ -72,7 +72,7 @@ def network_record(model: Path, request: NetworkRequest) -> dict[str, Any]:
         cost = network_cost(
             workload,
             folding=request.folding or "per-layer",
-            lanes=request.lanes or 1,
+            lanes=1 if request.lanes is None else request.lanes,
             overflow=request.overflow,
             price=one,
         )

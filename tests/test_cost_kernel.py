@@ -132,6 +132,15 @@ def test_characterize_goes_on_where_it_was(tmp_path, monkeypatch):
     assert len(measurements.read(path.read_text())) == 1
 
 
+def test_characterize_leaves_a_foreign_file_alone(tmp_path):
+    path = tmp_path / "notes.csv"
+    for text in ("precious\n", "a,b\n1,2\n", "weight,act\nint8,int8\n"):
+        path.write_text(text)
+        with pytest.raises(InputError, match="no characterization"):
+            characterize([(MEASURED, "plain")], path)
+        assert path.read_text() == text
+
+
 def test_characterize_says_what_failed(tmp_path):
     path = tmp_path / "kernels.csv"
     with pytest.raises(SpecError, match="table cannot do"):

@@ -155,8 +155,9 @@ def test_bad_requests_are_named():
         cost(folding="origami")
     with pytest.raises(InputError, match="no multiply-accumulate layer"):
         cost(Workload(()))
-    with pytest.raises(SpecError, match="lanes 0"):
-        cost(lanes=0)
+    for lanes in (0, 4097):  # also where every layer is shorter
+        with pytest.raises(SpecError, match=f"lanes {lanes}, allowed 1..4096"):
+            cost(lanes=lanes)
 
 
 def test_the_kernels_of_a_network_are_written_and_load(tmp_path):

@@ -75,9 +75,12 @@ def load_matrix(path: Path) -> Any:
     """Return the integer array of a .npy file; raises `InputError` when it is none."""
     try:
         return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"{path} is no .npy file that can be read ({reason})") from error
+    except (ValueError, EOFError) as error:  # numpy would advise to unpickle what is no array
         raise InputError(
-            f"{path} is no .npy file of integers ({error}); write it with numpy.save"
+            f"{path} is no .npy file of integers, or it is cut short; write it with numpy.save"
         ) from error
 
 
