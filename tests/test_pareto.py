@@ -237,3 +237,25 @@ def test_hundred_thousand_points_agree_with_the_definition_on_subsets(objectives
     for _ in range(20):
         subset = points[rng.choice(len(points), 200, replace=False)]
         assert pareto.front(subset, senses).tolist() == brute_front(subset, senses)
+
+
+def test_points_of_a_front_are_told_apart():
+    """Seed and style have columns where they differ, a mixed network's long list of layers none."""
+    from types import SimpleNamespace
+
+    from costmodel.explore.listing import line_of, varied
+
+    common = {"weight": "int4", "act": "int4", "scale": "po2", "steps": "calibrate"}
+    others = [{}, {"seed": 1, "style": "tree"}, {"layers": "x: weight int8; " * 9}]
+    rows = [
+        SimpleNamespace(point=common | other, metrics={"lut_sites": 9, "top1": 0.9}, key="0")
+        for other in others
+    ]
+    axes = {"x_axis": SimpleNamespace(name="lut_sites"), "y_axis": SimpleNamespace(name="top1")}
+    front = SimpleNamespace(rows=rows, order=[0, 1, 2], **axes)
+    assert varied(front) == ["seed", "style"]
+    lines = [line_of(front, index, varied(front)) for index in front.order]
+    assert [(line["seed"], line["style"]) for line in lines] == [
+        (0, "plain"), (1, "tree"), (0, "plain"),
+    ]  # fmt: skip
+    assert "seed" not in line_of(front, 0)

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -14,7 +15,10 @@ if TYPE_CHECKING:
     from costmodel.explore.take import Taken
     from costmodel.report.front import Front
 
-__all__ = ["line_of", "list_failures", "name_of", "print_table", "proof_of"]
+__all__ = ["line_of", "list_failures", "name_of", "print_table", "proof_of", "varied"]
+
+UNSAID: Final = {"seed": 0, "style": "plain"}  # what a point has that says nothing of it
+WIDEST = 40  # of a cell in a table; layers of a mixed network say more
 
 
 def list_failures(failed: list[Row], logs: Any) -> None:
@@ -34,8 +38,22 @@ def name_of(front: Front) -> str:
     return label(front.choice.point)
 
 
-def line_of(front: Front, index: int) -> dict[str, Any]:
-    """Return one point of a front as a flat record."""
+def varied(front: Front) -> list[str]:
+    """Return the coordinates, beside formats and steps, in which points of a front differ."""
+    points = [front.rows[index].point for index in front.order]
+    names = dict.fromkeys(name for point in points for name in point)
+    values = {name: {str(point.get(name, "")) for point in points} for name in names}
+    return [
+        name
+        for name, said in values.items()
+        if name not in ("weight", "act", "steps")
+        and len(said) > 1
+        and max(map(len, said)) <= WIDEST
+    ]
+
+
+def line_of(front: Front, index: int, names: Iterable[str] = ()) -> dict[str, Any]:
+    """Return one point of a front as a flat record, with the coordinates ``names``."""
     from costmodel.explore.space import label
 
     row = front.rows[index]
@@ -45,6 +63,7 @@ def line_of(front: Front, index: int) -> dict[str, Any]:
         | {front.x_axis.name: row.metrics[front.x_axis.name]}
         | {front.y_axis.name: row.metrics[front.y_axis.name]}
         | {name: row.metrics[name] for name in extra if name in row.metrics}
+        | {name: row.point.get(name, UNSAID.get(name, "")) for name in names}
         | {"steps": row.point["steps"], "key": row.key}
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import click
 
-from costmodel.explore.listing import line_of, print_table, proof_of
+from costmodel.explore.listing import line_of, print_table, proof_of, varied
 from hwquant.cli import emit, json_option
 
 __all__ = ["pareto"]
@@ -95,8 +95,9 @@ def pareto(
 
         taken = take(folder, space, front.choice)
         write_page(folder, space, rows, front, taken)
-    lines = [line_of(front, index) for index in front.order]
-    picked = line_of(front, front.chosen)
+    names = varied(front)
+    lines = [line_of(front, index, names) for index in front.order]
+    picked = line_of(front, front.chosen, names)
     if as_json:
         flow = front.choice.metrics.get("flow", "")
         record = {"run": run, "x": x, "y": y, "points": len(front.rows), "front": lines}
