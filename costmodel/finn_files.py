@@ -25,11 +25,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from hwquant import atomic
+from hwquant.errors import InputError
 
 from .folded import FoldedNetwork
 from .folding import CONVERSION, Fold
 
-__all__ = ["FILES", "finn_records", "finn_schema", "write_finn_files"]
+__all__ = ["FILES", "finn_records", "finn_schema", "refuse_foreign", "write_finn_files"]
 
 FILES: Final = (
     "estimate_layer_resources.json",
@@ -135,6 +136,16 @@ def _names(folds: tuple[Fold, ...]) -> list[str]:
         taken.add(name)
         names.append(name)
     return names
+
+
+def refuse_foreign(folder: str | Path) -> None:
+    """Raise `InputError` when ``folder`` is a file, or holds files but none of these."""
+    path = Path(folder)
+    if path.exists() and not path.is_dir():
+        raise InputError(f"cannot write {path}: it is a file; choose a folder with -o")
+    there = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
+    if there and not there & set(FILES):
+        raise InputError(f"{path} holds other files; choose a new or an empty folder with -o")
 
 
 def write_finn_files(network: FoldedNetwork, folder: str | Path) -> list[str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hwquant.errors import InputError
 from hwquant.mac import MacSpec
 
+from .finn_files import refuse_foreign, write_finn_files
 from .folded import CLOCK_MHZ, FoldedNetwork, fold_network
 from .goal import AUTO_FOLDING, Goal
 from .kernel import KernelCost
@@ -49,6 +50,8 @@ def network_record(model: Path, request: NetworkRequest) -> dict[str, Any]:
     searched = _searched(request)
     if part is not None:
         part.require_lut6()
+    if goal.out is not None:
+        refuse_foreign(goal.out)
     workload = _workload(model)
     if searched:
         folded = fold_network(
@@ -132,8 +135,6 @@ def _workload(model: Path) -> Workload:
 def _finish(folded: FoldedNetwork, goal: Goal, record: dict[str, Any]) -> None:
     if goal.out is None:
         return
-    from .finn_files import write_finn_files
-
     record["files"] = write_finn_files(folded, goal.out)
     record["folder"] = str(goal.out)
 

@@ -8,13 +8,20 @@ import json
 import jsonschema
 import pytest
 
-from costmodel.finn_files import FILES, finn_records, finn_schema, write_finn_files
+from costmodel.finn_files import (
+    FILES,
+    finn_records,
+    finn_schema,
+    refuse_foreign,
+    write_finn_files,
+)
 from costmodel.folded import fold_network
 from costmodel.kernel import KernelCost
 from costmodel.parts import find_part
 from costmodel.prices import Prices
 from costmodel.usage import Usage
 from hw.sites import Resources
+from hwquant.errors import InputError
 from hwquant.formats import parse
 from hwquant.workload import Layer, Workload
 
@@ -128,3 +135,14 @@ def test_other_files_of_the_folder_stay(tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     write_finn_files(network(), tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*FILES, "mine.txt"])
+
+
+def test_a_foreign_folder_is_refused_and_an_earlier_report_is_not(tmp_path):
+    refuse_foreign(tmp_path / "new")
+    write_finn_files(network(), tmp_path / "report")
+    refuse_foreign(tmp_path / "report")
+    with pytest.raises(InputError, match="holds other files; choose"):
+        refuse_foreign(tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="is a file"):
+        refuse_foreign(tmp_path / "file")

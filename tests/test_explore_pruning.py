@@ -197,6 +197,10 @@ def test_limits_that_leave_nothing_are_one_line(home, tmp_path):
     assert "Traceback" not in err
     last = err.strip().splitlines()[-1]
     assert last.startswith("hwquant: error: no point is within the limits (weight_bits is")
+    bits = [
+        row.metrics["weight_bits_least"] for row in store.read(tmp_path / "run" / "results.sqlite")
+    ]
+    assert f"weight_bits is {min(bits):g} at least" in last
     _, err = call("sweep", "--limit", "lut_sitez=3", "--dry-run", code=2)
     assert "did you mean lut_sites" in err
     _, err = call("sweep", "--limit", "lut_sites", "--dry-run", code=2)

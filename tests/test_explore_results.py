@@ -228,3 +228,11 @@ def test_not_a_number_is_stored_as_not_known(tmp_path):
         store.save("b", Status.DONE, {"x": 2.0})
         assert store.rows()[0].metrics == {"x": None, "y": None, "z": 1.5}
         assert str(store.rows().column("x")) == "[nan, 2.0]"
+
+
+def test_a_sweep_names_what_it_does_not_know(tmp_path):
+    with pytest.raises(InputError, match="'foo' is unknown, allowed: model"):
+        sweep("zoo:digits_mlp", tmp_path / "r", foo=3)
+    with pytest.raises(InputError, match="space 3, allowed"):
+        sweep(3, tmp_path / "r")
+    assert not (tmp_path / "r").exists()

@@ -2,10 +2,12 @@
 """Spaces: products of choices, TOML there and back, what a bad space says."""
 
 import pytest
+from click.testing import CliRunner
 
 from costmodel.explore.folder import load, prepare
 from costmodel.explore.measure import measurement_key, point_key
 from costmodel.explore.space import Space, coordinates, from_toml, label, weight_side
+from costmodel.explore.sweep_command import sweep as command
 from hwquant.errors import FormatError, HwquantError, InputError, SpecError
 
 
@@ -197,6 +199,22 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path):
         load(tmp_path)
     with pytest.raises(HwquantError, match="cannot write"):
         prepare("/proc/run", Space())
+
+
+@pytest.mark.parametrize(("option", "text"), [("--weights", ""), ("--acts", "int4,,int8")])
+def test_an_empty_name_is_refused(option, text):
+    done = CliRunner().invoke(command, ["--dry-run", option, text])
+    assert done.exit_code == 2
+    assert "names nothing" in done.output
+
+
+def test_a_dry_run_has_headings():
+    done = CliRunner().invoke(command, ["zoo:digits_mlp", "--weights", "int4", "--dry-run"])
+    assert done.exit_code == 0, done.output
+    head, line = done.stdout.splitlines()[:2]
+    assert head.split()[:2] == ["weight", "act"]
+    assert line.split()[0] == "int4"
+    assert len(line.split()) == len(head.split())
 
 
 def test_a_damaged_lock_file_is_named(tmp_path):

@@ -85,6 +85,11 @@ def test_the_same_command_measures_nothing_again(run, home):
     assert {row.key: row.finished for row in store.read(folder / "results.sqlite")} == before
     _, err = call(home, "search", *MLP, "--points", "3", "-o", folder, code=2)
     one_line(err, "holds another search (points: 4 there, 3 here)")
+    foreign = home / "foreign"
+    foreign.mkdir()
+    (foreign / "thesis.txt").write_text("mine")
+    _, err = call(home, "search", "FILE.py:not_looked_at", *FORMATS, "-o", foreign, code=2)
+    one_line(err, "holds no run")  # said before the model is so much as opened
 
 
 def test_budgets_bound_what_is_kept(run, home):

@@ -259,7 +259,7 @@ def test_a_run_becomes_a_page(tmp_path):
     assert data["chosen"] == 1
     assert column_of(data, "status") == ["done"] * 2 + ["failed"]
     assert column_of(data, "family") == ["integer"] * 3
-    assert "hwquant take run --pick key:k1 -o hardware_k1" in text
+    assert f"hwquant take {folder.root} --pick key:k1 -o hardware_k1" in text
     low, high = column_of(data, "top1_low")[1], column_of(data, "top1_high")[1]
     assert 0.92 < low < 0.95 < high < 0.97
     assert {"lut_sites", "top1", "weight_bits"} <= {axis["name"] for axis in data["axes"]}

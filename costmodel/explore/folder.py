@@ -18,7 +18,7 @@ from costmodel.explore.space import Space, from_toml
 from hwquant import atomic, cache
 from hwquant.errors import InputError
 
-__all__ = ["RunFolder", "environment", "load", "prepare", "source_key"]
+__all__ = ["RunFolder", "environment", "load", "prepare", "refuse_foreign", "source_key"]
 
 PACKAGES = (
     "hwquant",
@@ -112,11 +112,11 @@ def load(root: str | Path) -> tuple[RunFolder, Space]:
     return folder, Space(**from_toml(folder.config))
 
 
-def prepare(root: str | Path, space: Space) -> RunFolder:
-    """Create the folder of a run, or take up the one that an earlier start of it left.
+def refuse_foreign(root: str | Path, space: Space) -> RunFolder:
+    """Return the folder of a run, written or not, unless something else lies there.
 
-    Raises `InputError` when the folder cannot be written, holds other files, or holds a run of
-    another space (the difference is named).
+    Raises `InputError` when it is a file, holds other files, or holds a run of another space (the
+    difference is named).
     """
     folder = RunFolder(Path(root))
     if folder.root.exists() and not folder.root.is_dir():
@@ -131,6 +131,15 @@ def prepare(root: str | Path, space: Space) -> RunFolder:
         raise InputError(
             f"{folder.root} is not empty and holds no run; choose a new or an empty folder with -o"
         )
+    return folder
+
+
+def prepare(root: str | Path, space: Space) -> RunFolder:
+    """Create the folder of a run, or take up the one that an earlier start of it left.
+
+    Raises `InputError` when the folder cannot be written, and as `refuse_foreign` does.
+    """
+    folder = refuse_foreign(root, space)
     try:
         folder.logs.mkdir(parents=True, exist_ok=True)
     except OSError as error:

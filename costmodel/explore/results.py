@@ -11,7 +11,7 @@ results.pick("max top1 where lut_sites<=400").point
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from costmodel.explore.folder import load as open_folder
 from costmodel.explore.row import Row, Status
 from costmodel.explore.rows import at, only, read
 from costmodel.explore.space import Space, from_toml
+from hwquant.errors import InputError
 
 if TYPE_CHECKING:
     from costmodel.report.front import Front
@@ -152,6 +153,12 @@ def sweep(
 
 
 def _space(space: Space | str | Path, choices: dict[str, Any]) -> Space:
+    if not isinstance(space, Space | str | Path):
+        raise InputError(f"space {space!r}, allowed: a Space, a TOML file, or the name of a model")
+    known = [field.name for field in fields(Space)]
+    for name in choices:
+        if name not in known:
+            raise InputError(f"{name!r} is unknown, allowed: {', '.join(known)}")
     given = {name: _frozen(value) for name, value in choices.items()}
     if isinstance(space, Space):
         return replace(space, **given)

@@ -8,9 +8,10 @@ is no rest none is started.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,7 @@ def sweep(
     started = time.perf_counter()
     points = {point_key(space, point): point for point in space.plan()}
     if not run_folder.RunFolder(Path(root)).config.exists():
-        _check_source(space.model)
+        _check_source(space)
     folder = run_folder.prepare(root, space)
     with Store(folder.store) as store:
         stale = store.enroll((key, coordinates(point)) for key, point in points.items())
@@ -99,16 +100,33 @@ def sweep(
     to_csv(rows, folder.csv)
     pruned = rows.only(Status.PRUNED)
     if len(pruned) == len(rows):
-        raise InputError(f"no point is within the limits ({pruned[0].error}); relax them")
+        raise InputError(f"no point is within the limits ({_nearest(space, pruned)}); relax them")
     remember(space, rows.only(Status.DONE))
     return Sweep(folder, space, rows, time.perf_counter() - started)
 
 
-def _check_source(model: str) -> None:
-    """Refuse a model that is not there before a folder is written; costs the import of torch."""
+def _nearest(space: Space, pruned: Sequence[Row]) -> str:
+    """Say what the least of all points is, for each limit that none keeps."""
+    found = []
+    for name, limit in space.limits.items():
+        least = min(row.metrics[f"{name}_least"] for row in pruned)
+        if least > limit:
+            found.append(f"{name} is {least:g} at least, the limit is {limit:g}")
+    return "; ".join(found) or pruned[0].error
+
+
+def _check_source(space: Space) -> None:
+    """Refuse a model or a step that is not there before a folder is written.
+
+    Costs the import of torch.
+    """
+    from hwquant.ptq.job import build_step
+    from hwquant.ptq.step import StepSpec
     from hwquant.zoo.resolve import check_source
 
-    check_source(model)
+    check_source(space.model)
+    for step in dict.fromkeys(itertools.chain(*space.steps)):
+        build_step(StepSpec.parse(step))
 
 
 def _outline(space: Space, scheduler: str, log: Path) -> list[dict[str, Any]]:

@@ -30,7 +30,10 @@ def _limits(_ctx: click.Context, _param: click.Parameter, texts: tuple[str, ...]
 
 
 def _split(_ctx: click.Context, _param: click.Parameter, text: str | None) -> tuple[str, ...]:
-    return tuple(part.strip() for part in (text or "").split(",") if part.strip())
+    parts = tuple(part.strip() for part in (text or "").split(",") if text is not None)
+    if not all(parts):
+        raise click.BadParameter(f"{text!r} names nothing between two commas; allowed: F,F,...")
+    return parts
 
 
 @click.command()
@@ -61,7 +64,9 @@ def _split(_ctx: click.Context, _param: click.Parameter, text: str | None) -> tu
     help="Do not measure points surely beyond, such as lut_sites=2000 or weight_bits=40000.",
 )
 @click.option("--seed", type=int, help="Seed of everything random.  [default: 0]")
-@click.option("--seeds", type=int, multiple=True, metavar="N", help="Seeds to sweep over.")
+@click.option(
+    "--seeds", type=int, multiple=True, metavar="SEED", help="A seed to sweep over; repeat it."
+)
 @click.option("--test-items", type=int, metavar="N", help="Test on the first N items only.")
 @click.option("--calib-items", type=int, metavar="N", help="Calibrate on the first N only.")
 @click.option("--space", "space_file", type=click.Path(), help="TOML file; options win over it.")
@@ -139,6 +144,7 @@ def _dry_run(space: Any, workers: int | None, *, as_json: bool) -> None:
     if as_json:
         emit(found.to_json() | {"list": points}, as_json=True)
         return
+    click.echo("  ".join(points[0]))
     for point in points:
         click.echo("  ".join(str(value) for value in point.values()))
     about = "" if found.seconds is None else f": about {found.seconds:g} s on {found.workers} cores"

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from costmodel.explore.mixed.evaluate import Evaluator
@@ -18,14 +18,18 @@ SHORT: Final = {"bram18": "memory_bram18", "luts": "lut_sites", "cycles": "laten
 """Other words for costs."""
 
 
-def check_cost(name: str, what: str) -> str:
-    """Return the cost that ``name`` means; raises `InputError` with the nearest name."""
+def check_cost(name: str, what: str, besides: Sequence[str] = ()) -> str:
+    """Return the cost that ``name`` means; raises `InputError` with the nearest name.
+
+    ``besides`` are other words that are allowed in its place.
+    """
     found = SHORT.get(name, name)
     if found in METRICS:
         return found
-    near = difflib.get_close_matches(name, METRICS, n=1)
+    allowed = (*besides, *METRICS)
+    near = difflib.get_close_matches(name, allowed, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
-    raise InputError(f"{what} {name!r} is unknown; {hint}allowed: {', '.join(METRICS)}")
+    raise InputError(f"{what} {name!r} is unknown; {hint}allowed: {', '.join(allowed)}")
 
 
 def parse_budget(text: str) -> dict[str, int]:

@@ -114,6 +114,7 @@ def search(question: Question, root: str | Path) -> Found:
     Raises `InputError` for a folder that cannot be used, or a budget that cannot be kept,
     `ToolError` when Optuna is needed and missing.
     """
+    run_folder.refuse_foreign(root, question.space)  # before minutes of work, not after
     _refuse_other(Path(root) / SETTINGS, question)
     if question.method in METHODS:
         require_optuna()  # before hours of work, not after

@@ -151,7 +151,7 @@ def search(
         **chosen,
     )
     if objective != "loss":
-        objective = check_cost(objective, "objective")
+        objective = check_cost(objective, "objective", ("loss",))
     limits = parse_budget(budget)
     question = Question(space, objective, limits, method, trials, items, points)
     found = run(question, output)
