@@ -245,7 +245,7 @@ METRICS = {"float_top1": 0.99, "ff": 1, "dsp": 0, "weight_bits": 640, "memory_lu
 METRICS |= {"memory_bram18": 1, "test_items": 360, "acc_bits": 13, "flow": "Yosys 0.70, rules"}
 
 
-def test_a_run_becomes_a_page(tmp_path):
+def test_a_run_becomes_a_page(tmp_path, monkeypatch):
     space = Space(weights=("int3", "int4", "int8"), recipe={"first_last": ["int8", "int8"]})
     values = [(100, 0.8), (200, 0.95), (700, 0.96)]
     rows = rows_of(space, [METRICS | {"lut_sites": x, "top1": y} for x, y in values])
@@ -259,7 +259,7 @@ def test_a_run_becomes_a_page(tmp_path):
     assert data["chosen"] == 1
     assert column_of(data, "status") == ["done"] * 2 + ["failed"]
     assert column_of(data, "family") == ["integer"] * 3
-    assert f"hwquant take {folder.root} --pick key:k1 -o hardware_k1" in text
+    assert "hwquant take run --pick key:k1 -o hardware_k1" in text
     low, high = column_of(data, "top1_low")[1], column_of(data, "top1_high")[1]
     assert 0.92 < low < 0.95 < high < 0.97
     assert {"lut_sites", "top1", "weight_bits"} <= {axis["name"] for axis in data["axes"]}
@@ -268,6 +268,11 @@ def test_a_run_becomes_a_page(tmp_path):
     assert "Yosys 0.70, rules" in text
     assert "prefers-color-scheme: dark" in text
     assert str(tmp_path) not in text
+    # A relative path stays as it was given, for its commands are pasted where it was.
+    monkeypatch.chdir(tmp_path.parent)
+    inside = prepare(Path(tmp_path.name) / "run", space)
+    write_page(inside, space, rows, front)
+    assert f"hwquant take {tmp_path.name}/run --pick key:k1 " in inside.report.read_text()
 
 
 def test_ten_thousand_points_with_layers_stay_under_three_megabytes(tmp_path):

@@ -218,7 +218,7 @@ def write_page(
             x=front.x_axis.name,
             y=front.y_axis.name,
             chosen=places[front.choice.key],
-            run=shlex.quote(str(folder.root)),
+            run=shlex.quote(name if folder.root.is_absolute() else str(folder.root)),
             quiet=QUIET,
             commands=COMMANDS,
             environment=flat,
