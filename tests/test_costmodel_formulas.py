@@ -40,13 +40,13 @@ HELD_OUT = {
     "bucket_fast": (0.05, 0.15, 0.05, 0.15),
 }
 PORTABLE = {
-    "table_portable": (0.11, 0.34, 0.105, 0.30),
+    "table_portable": (0.10, 0.32, 0.085, 0.265),
     "booth_portable": (0.05, 0.15, 0.055, 0.15),
     "shift_portable": (0.075, 0.28, 0.075, 0.30),
     "tree_portable": (0.105, 0.22, 0.145, 0.68),
-    "digit_portable": (0.10, 0.33, 0.13, 0.45),
-    "decode_portable": (0.26, 1.09, 0.26, 0.90),
-    "rom_portable": (0.12, 0.42, 0.13, 0.51),
+    "digit_portable": (0.06, 0.15, 0.065, 0.18),
+    "decode_portable": (0.055, 0.17, 0.065, 0.19),
+    "rom_portable": (0.105, 0.41, 0.105, 0.285),
     "dsp_portable": (0.07, 0.17, 0.05, 0.15),
     "dsp_acc_portable": (0.06, 0.15, 0.07, 0.26),
     "bucket_portable": (0.05, 0.27, 0.07, 0.19),

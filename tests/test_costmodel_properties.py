@@ -149,8 +149,6 @@ def test_styles_have_prices_of_their_own():
     assert len(set(found.values())) == len(found)
 
 
-NARROWER = {"decode_portable"}
-"""Styles whose estimate falls with the accumulator: three kernels were too few to fit it."""
 PAIRS = (("e2m1", "e2m1"), ("e3m2", "e3m2"), ("int4", "int4"), ("int4", "e2m1"))
 FAMILIES = (
     [f"int{bits}" for bits in range(2, 9)],
@@ -185,7 +183,7 @@ def growth(style, specs):
     return {name: np.diff(values) for name, values in counts.items()}
 
 
-@pytest.mark.parametrize("style", [name for name in FORMULAS if name not in NARROWER])
+@pytest.mark.parametrize("style", FORMULAS)
 @pytest.mark.parametrize("overflow", ["wrap", "saturate"])
 def test_cost_never_falls_with_the_accumulator(style, overflow):
     pair = {name: base(style)[name] for name in ("weight", "act")}

@@ -3,17 +3,21 @@
 
 A portable block says the same function without cells, so a LUT in front of a carry position no
 longer takes in what it could: an exclusive or, a table, a Booth digit.  How much is lost is fitted
-for each style, on terms that say where.
+for each style, on terms that say where.  The twins that price codebooks are mapped up to their
+accumulator (`costmodel.mapping.twins`); what is fitted for them is the counter above it, and how
+far Yosys' mapping is from ours.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from costmodel.mapping.pairs import plain_product
+from costmodel.mapping.twins import twin_product
 from hw.styles import booth, decode, digit, dsp_acc, rom, shift, table, tree
 
 from .accumulate import hq_updown
@@ -69,14 +73,6 @@ def _low_bits(specs: SpecArrays) -> NDArray[Any]:
     return np.minimum(np.frexp(sizes[0] * sizes[1])[1].astype(np.int64), specs.acc)
 
 
-def _constant(specs: SpecArrays) -> NDArray[Any]:
-    """Return which share of the significands' bits is 0 in every value of a codebook."""
-    share: Any = 0.0
-    for operand in (specs.weight, specs.act):
-        share = share + (operand.kind == CODEBOOK) * operand.scale / operand.sig_bits
-    return np.asarray(share)
-
-
 def _terms(twin: str, specs: SpecArrays, count: str) -> Terms:
     weight, act, lanes, acc = specs.weight, specs.act, specs.lanes, specs.acc
     raw = count == "lut_raw"
@@ -97,9 +93,6 @@ def _terms(twin: str, specs: SpecArrays, count: str) -> Terms:
     found.add("counter, upward only", upward, -0.5, 0.5)
     found.add("counter, first bits", np.minimum(above, 3), 0, 1)
     found.add("product of the twin", product, 1.2 if raw else 1.1, 0.3)
-    if twin == digit.STYLE.name:
-        found.add("product of the twin, constant bits", product * _constant(specs), -0.8, 0.3)
-        found.add("low bits, constant", _constant(specs) * low, 0, 1)
     found.add("product bits", lanes * low, 0.3 if raw else 0.1, 0.5)
     found.add("product bits, signs apart", lanes * low * flips, 0, 1)
     found.add("product bits, two's complement", lanes * low * twos, 0, 1)
@@ -117,15 +110,51 @@ def _terms(twin: str, specs: SpecArrays, count: str) -> Terms:
     return found
 
 
+BOOKS = (table.STYLE.name, digit.STYLE.name, decode.STYLE.name, rom.STYLE.name)
+"""Styles with cells whose twins are mapped as their RTL says."""
+ROWS = (digit.STYLE.name, decode.STYLE.name)
+"""Those of them that add rows on carry chains."""
+
+
+def _mapped_terms(twin: str, specs: SpecArrays, count: str) -> Terms:
+    """Return the terms of a twin whose logic up to the accumulator is mapped."""
+    weight, act, acc = specs.weight, specs.act, specs.acc
+    raw = count == "lut_raw"
+    sites, luts, places, cell_sites, cell_luts, _, low = specs.per_pair(partial(twin_product, twin))
+    mapped, cells = (luts, cell_luts) if raw else (sites, cell_sites)
+    above = acc - low
+    flips = weight.flips | act.flips
+    found = Terms(len(specs))
+    found.fixed(mapped)
+    found.add("control", 1, 0, 0.5)
+    found.add("mapped", mapped - low, 0.2, 1)
+    found.add("mapped by cells", cells - mapped, 0.2, 0.3)
+    found.add("counter", above, 2.0 if raw else 1.3, 0.1)
+    found.add("counter, upward only", above * ((weight.signed | act.signed) == 0), -0.3, 0.3)
+    found.add("counter, first bits", np.minimum(above, 3), 1, 0.5)
+    if twin in ROWS:
+        found.add("positions of rows", places - low, 0, 0.5)
+    else:
+        mixed = flips & np.maximum(weight.twos, act.twos)
+        found.add("low bits, sign beside two's complement", low * mixed, 0, 0.5)
+        found.add("low bits, both signs apart", low * (weight.flips & act.flips), 0, 0.5)
+    if twin in (decode.STYLE.name, rom.STYLE.name):
+        # Low bits that are 0 in every product: their positions have room for other LUTs.
+        idle = np.minimum(weight.scale + act.scale, low)
+        found.add("low bits, idle", idle, 0, 0.5)
+        found.add("counter beside idle bits", np.minimum(idle, above), 0, 0.5)
+    return found
+
+
 def _register(style: str, twin: str) -> None:
     def exact(specs: SpecArrays) -> Counts:
         return counts(ff=_twin(twin, specs).ff + _added(twin, specs))
 
-    books = twin in (table.STYLE.name, digit.STYLE.name, decode.STYLE.name, rom.STYLE.name)
+    books = twin in BOOKS
 
     @register_inferred(style, exact=exact, books=books)
     def terms(specs: SpecArrays, count: str) -> Terms:
-        return _terms(twin, specs, count)
+        return _mapped_terms(twin, specs, count) if books else _terms(twin, specs, count)
 
 
 for _style, _twin_style in TWINS.items():
