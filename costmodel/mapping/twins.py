@@ -202,7 +202,7 @@ def _decode(graph: Graph, weight: Format, act: Format, w: Word, a: Word) -> _Add
     words = [_decoded(graph, weight, w), _decoded(graph, act, a)]
     if swap:
         words, twos = words[::-1], twos[::-1]
-    product = _booth(graph, *words, *twos)
+    product = _booth(graph, words[0], words[1], twos[0], twos[1])
     return _addend(graph, product, any(twos), _negative(graph, weight, act, w, a))
 
 
