@@ -366,3 +366,12 @@ def test_ten_thousand_points_open_and_zoom(browser, tmp_path):
     assert found.page.locator("#body tr").count() == 301
     assert found.complaints == []
     found.close()
+
+
+def test_a_telephone_shows_the_page_without_scrolling_sideways(opened):
+    width = "document.documentElement.scrollWidth"
+    opened.page.set_viewport_size({"width": 390, "height": 844})
+    assert opened.page.evaluate(width) <= 390
+    # Control: something wider than the screen is noticed.
+    opened.page.evaluate("document.querySelector('header').style.minWidth = '500px'")
+    assert opened.page.evaluate(width) > 390

@@ -58,7 +58,8 @@ def flow_of(rows: Iterable[Row]) -> str:
 
 def folding_of(space: Space) -> str:
     """Return what the network total counts, in words."""
-    return f"folding {space.folding}, {space.lanes} lanes a kernel"
+    lanes = "1 lane" if space.lanes == 1 else f"{space.lanes} lanes"
+    return f"folding {space.folding}, {lanes} a kernel"
 
 
 def draw_front(front: Front, space: Space, *paths: Any, size: str = plots.SIZE) -> None:
