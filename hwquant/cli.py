@@ -70,7 +70,8 @@ def hwquant() -> None:
 def main() -> None:
     """Run the command line; every foreseen error is one line on stderr and exit code 2."""
     try:
-        sys.exit(hwquant(prog_name="hwquant", standalone_mode=False))
+        code = hwquant(prog_name="hwquant", standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)  # what a command returns is no exit code
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(2)

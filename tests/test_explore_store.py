@@ -180,6 +180,9 @@ def test_a_folder_that_cannot_be_written(tmp_path):
     script = (
         "import os, sys\nfrom costmodel.explore import store\n"
         "from hwquant.errors import InputError\n"
+        # Everything is imported before: the other user may not read the environment's files.
+        "print(len(store.read(sys.argv[2])), file=sys.stderr)\n"
+        "store.Store(sys.argv[2]).close()\n"
         "if os.getuid() == 0:\n    os.setgid(65534)\n    os.setuid(65534)\n"
         "for use in (store.read, store.Store):\n"
         "    try:\n        print(len(use(sys.argv[1])))\n"
@@ -187,10 +190,12 @@ def test_a_folder_that_cannot_be_written(tmp_path):
     )
 
     def look():
-        call = [sys.executable, "-c", script, str(path)]
-        done = subprocess.run(call, capture_output=True, text=True, check=True)
+        call = [sys.executable, "-c", script, str(path), str(mine)]
+        done = subprocess.run(call, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
         return done.stdout.splitlines()
 
+    mine = shutil.copytree(tmp_path, tmp_path.parent / f"{tmp_path.name}-mine") / path.name
     for folder in (tmp_path, *tmp_path.parents[:2]):
         folder.chmod(0o755)
     for file in tmp_path.iterdir():

@@ -186,7 +186,7 @@ def test_a_failing_point_is_listed_and_the_others_go_on(home, tmp_path, run):
     del run
     (tmp_path / "space.toml").write_text(
         'model = "zoo:digits_mlp"\nweights = ["int3"]\nlanes = 1\nfolding = "shared"\n'
-        'steps = [["calibrate:rule=nonsense"], ["calibrate", "bias_correction"]]\n'
+        'steps = [["gptq", "calibrate"], ["calibrate", "bias_correction"]]\n'
     )
     folder = tmp_path / "run"
     out, err = call(
@@ -194,12 +194,12 @@ def test_a_failing_point_is_listed_and_the_others_go_on(home, tmp_path, run):
     )
     result = json.loads(out)
     assert (result["points"], result["done"], result["failed"]) == (2, 1, 1)
-    assert "failed: int3: step calibrate: rule='nonsense'" in err
+    assert "failed: int3: recipe: step calibrate finds the scales" in err
     failed, good = store.read(folder / "results.sqlite")
     assert (failed.status, good.status) == (Status.FAILED, Status.DONE)
-    assert "nonsense" in failed.error
+    assert "must come before gptq" in failed.error
     assert "Traceback" in (folder / "logs" / "failures.log").read_text()
-    assert "nonsense" in (folder / "results.csv").read_text()
+    assert "must come before gptq" in (folder / "results.csv").read_text()
 
 
 def test_pareto_prints_the_front_and_picks(run, home, tmp_path):
