@@ -42,14 +42,13 @@ def demo(ctx: click.Context, /, output: str, workers: int | None, as_json: bool)
     from costmodel.explore.demo import DEMO
     from costmodel.explore.sweep import sweep as run
     from costmodel.explore.take import take
-    from costmodel.report import plots
-    from costmodel.report.front import find_front
+    from costmodel.report.live import View
     from costmodel.report.run import write_page
 
     note(f"demo: {len(DEMO.points())} formats on real handwritten digits; results in {output}")
     done = run(DEMO, output, workers=workers)
     list_failures(done.failed, done.folder.logs)
-    front = find_front(done.rows, plots.axis("lut_sites"), plots.axis("top1"))
+    front = View().front(done.rows)
     note(f"demo: the knee is {name_of(front)}; exporting, generating and verifying it")
     taken = take(done.folder, DEMO, front.choice)
     write_page(done.folder, DEMO, done.rows, front, taken)

@@ -79,10 +79,9 @@ class Results:
         return self._front(x, y).hypervolume
 
     def _front(self, x: str, y: str, rule: str = "best") -> Front:
-        from costmodel.report import plots
-        from costmodel.report.front import find_front
+        from costmodel.report.live import View
 
-        return find_front(self.rows, plots.axis(x), plots.axis(y), rule)
+        return View(x, y, pick=rule).front(self.rows)
 
     def to_records(self) -> list[dict[str, Any]]:
         """Return one flat record per point: key, coordinates, status, metrics."""
@@ -140,14 +139,13 @@ def sweep(
     Raises `InputError` as ``hwquant sweep`` does: space, folder, scheduler or workers unusable.
     """
     from costmodel.explore.sweep import sweep as run
-    from costmodel.report import plots
-    from costmodel.report.front import find_front
+    from costmodel.report.live import View
     from costmodel.report.run import write_page
 
     whole = _space(space, choices)
     done = run(whole, output, scheduler=scheduler, workers=workers)
     if len(done.rows.only(Status.DONE)):
-        front = find_front(done.rows, plots.axis("lut_sites"), plots.axis("top1"))
+        front = View().front(done.rows)
         write_page(done.folder, whole, done.rows, front)
     return Results(done.folder, whole, done.rows)
 

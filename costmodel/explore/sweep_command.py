@@ -114,9 +114,7 @@ def sweep(
         raise click.UsageError("give the folder of the run with -o RUN (or count with --dry-run)")
 
     from costmodel.explore.sweep import sweep as run
-    from costmodel.report import plots
-    from costmodel.report.front import find_front
-    from costmodel.report.live import LivePage
+    from costmodel.report.live import LivePage, View
     from costmodel.report.run import write_page
 
     done = run(space, output, scheduler=scheduler, workers=workers, watch=LivePage(space))
@@ -127,7 +125,7 @@ def sweep(
     result |= {"pruned": pruned} if pruned else {}
     result |= {"failed": len(done.failed), "seconds": round(done.seconds, 1)}
     if finished:
-        front = find_front(done.rows, plots.axis("lut_sites"), plots.axis("top1"))
+        front = View().front(done.rows)
         write_page(done.folder, space, done.rows, front)
         result |= {"front": sum(front.mask), "knee": name_of(front)}
         note(f"see {done.folder.report}")

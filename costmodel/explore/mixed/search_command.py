@@ -156,11 +156,10 @@ def search(
     question = Question(space, objective, limits, method, trials, items, points)
     found = run(question, output)
 
-    from costmodel.report import plots
-    from costmodel.report.front import find_front
+    from costmodel.report.live import View
     from costmodel.report.run import write_page
 
-    front = find_front(found.rows, plots.axis(question.axis), plots.axis("top1"))
+    front = View(question.axis).front(found.rows)
     write_page(found.folder, space, found.rows, front)
     atomic.write_text(found.folder.recipe, found.recipes[front.choice.key].to_toml())
     note(f"see {found.folder.report}")
