@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -174,9 +175,19 @@ def test_killed_at_any_moment_of_the_start(tmp_path):
             assert len(store.read(folder / "r.sqlite")) == 3
 
 
-def test_a_folder_that_cannot_be_written(tmp_path):
+@pytest.fixture
+def public():
+    """Yield a new folder that another user reaches; all above pytest's own may be closed to him."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+def test_a_folder_that_cannot_be_written(public):
     """As another user: what a kill left can be read with its index and says what to do without."""
-    path = killed(tmp_path / "r.sqlite", 64 << 20)
+    folder = public / "theirs"
+    folder.mkdir()
+    path = killed(folder / "r.sqlite", 64 << 20)
     script = (
         "import os, sys\nfrom costmodel.explore import store\n"
         "from hwquant.errors import InputError\n"
@@ -195,23 +206,24 @@ def test_a_folder_that_cannot_be_written(tmp_path):
         assert done.returncode == 0, done.stderr
         return done.stdout.splitlines()
 
-    mine = shutil.copytree(tmp_path, tmp_path.parent / f"{tmp_path.name}-mine") / path.name
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
-    for file in tmp_path.iterdir():
+    mine = shutil.copytree(folder, public / "mine") / path.name
+    for file in folder.iterdir():
         file.chmod(0o444)
-    tmp_path.chmod(0o555)
+    folder.chmod(0o555)
     try:
         read, written = look()
         assert read == "50"
         assert "cannot write" in written
-        tmp_path.chmod(0o755)
+        folder.chmod(0o755)
         Path(f"{path}-shm").unlink()
-        tmp_path.chmod(0o555)
+        folder.chmod(0o555)
         assert "copy the whole folder" in look()[0]
+        folder.chmod(0o700)
+        if os.getuid() == 0:
+            assert "Permission denied" in look()[0]
     finally:
-        tmp_path.chmod(0o755)
-    copy = shutil.copytree(tmp_path, tmp_path / "copy") / path.name
+        folder.chmod(0o755)
+    copy = shutil.copytree(folder, public / "copy") / path.name
     for file in copy.parent.iterdir():
         file.chmod(0o644)
     assert len(store.read(copy).only(Status.DONE)) > 40

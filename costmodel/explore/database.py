@@ -90,9 +90,13 @@ def check(connection: sqlite3.Connection, path: Path, *, whole: bool = False) ->
 def reader(path: Path) -> Iterator[sqlite3.Connection]:
     """Yield a connection that cannot write, for one short look; nothing stays open behind it.
 
-    Raises `InputError` when there is no file, or it is damaged or locked.
+    Raises `InputError` when there is no file, or it is closed to us, damaged or locked.
     """
-    if not path.is_file():
+    try:
+        there = path.is_file()
+    except OSError as error:  # a folder above it may not be entered
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    if not there:
         raise InputError(f"{path} does not exist; give the folder that a sweep wrote (-o RUN)")
     with explained(path):
         connection = sqlite3.connect(
