@@ -41,14 +41,14 @@ HELD_OUT = {
 }
 PORTABLE = {
     "table_portable": (0.10, 0.32, 0.085, 0.265),
-    "booth_portable": (0.05, 0.15, 0.055, 0.15),
+    "booth_portable": (0.05, 0.15, 0.03, 0.15),
     "shift_portable": (0.075, 0.28, 0.075, 0.30),
-    "tree_portable": (0.105, 0.22, 0.145, 0.68),
+    "tree_portable": (0.075, 0.22, 0.065, 0.17),
     "digit_portable": (0.06, 0.15, 0.065, 0.18),
     "decode_portable": (0.055, 0.17, 0.065, 0.19),
     "rom_portable": (0.105, 0.41, 0.105, 0.285),
     "dsp_portable": (0.07, 0.17, 0.05, 0.15),
-    "dsp_acc_portable": (0.06, 0.15, 0.07, 0.26),
+    "dsp_acc_portable": (0.05, 0.15, 0.04, 0.15),
     "bucket_portable": (0.05, 0.27, 0.07, 0.19),
 }
 """Styles for simulation and other devices: fewer kernels, none of the aims met but by a few."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from .aig import Graph
@@ -122,13 +123,14 @@ def _cone(fanin: list[tuple[int, int] | None], roots: list[int]) -> set[int]:
     return seen
 
 
-def _members(mask: int) -> list[int]:
+@lru_cache(maxsize=1 << 16)
+def _members(mask: int) -> tuple[int, ...]:
     found = []
     while mask:
         low = mask & -mask
         found.append(low.bit_length() - 1)
         mask ^= low
-    return found
+    return tuple(found)
 
 
 def _enumerate(
@@ -158,8 +160,8 @@ def _enumerate(
             leaves = _members(mask)
             ranked.append(
                 (
-                    1 + max(depth[leaf] for leaf in leaves),
-                    area[len(leaves)] + sum(flow[leaf] for leaf in leaves),
+                    1 + max(map(depth.__getitem__, leaves)),
+                    area[len(leaves)] + sum(map(flow.__getitem__, leaves)),
                     len(leaves),
                     mask,
                 )
@@ -192,8 +194,8 @@ def _choose(
         limit = None if required is None else required.get(node, 1 << 30)
         for mask in cuts[node]:
             leaves = _members(mask)
-            late = 1 + max(depth[leaf] for leaf in leaves)
-            whole = area[len(leaves)] + sum(flow[leaf] for leaf in leaves)
+            late = 1 + max(map(depth.__getitem__, leaves))
+            whole = area[len(leaves)] + sum(map(flow.__getitem__, leaves))
             key = (late, whole) if limit is None else (max(late - limit, 0), whole, late)
             if best is None or (*key, mask) < best:
                 best = (*key, mask)

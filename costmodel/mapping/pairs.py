@@ -17,16 +17,33 @@ from .equal import simplified
 from .logic import term
 from .mapper import AREA, CELL_AREA, cover
 
-__all__ = ["mapped", "plain_product"]
+__all__ = ["kept", "mapped", "plain_product"]
 
-_FILES: Final = ("aig.py", "equal.py", "logic.py", "mapper.py", "pairs.py")
 _CACHE: Final = "mapped"
 
 
 @cache
 def _version() -> str:
-    folder = files("costmodel.mapping")
-    return store.content_key(*(folder.joinpath(name).read_text("utf-8") for name in _FILES))
+    texts = {
+        file.name: file.read_text("utf-8")
+        for file in files("costmodel.mapping").iterdir()
+        if file.name.endswith(".py")
+    }
+    return store.content_key(*(texts[name] for name in sorted(texts)))
+
+
+def kept(name: str, compute: Callable[[], list[float]]) -> list[float]:
+    """Return what ``compute`` returns, from the cache where it was computed before.
+
+    ``name`` must say what it is; the key holds the mapper's sources too.
+    """
+    key = store.content_key(_version(), name)
+    found = store.load_json(_CACHE, key)
+    if found is None:
+        found = compute()
+        store.store_json(_CACHE, key, found)
+    numbers: list[float] = found
+    return numbers
 
 
 def mapped(
@@ -37,14 +54,13 @@ def mapped(
     ``area`` is the price of a LUT by its inputs.  The result is kept in the cache under ``name``,
     which must say what the graph is.
     """
-    key = store.content_key(_version(), name, *map(str, area))
-    found = store.load_json(_CACHE, key)
-    if found is None:
+
+    def count() -> list[float]:
         done = cover(build(), area=area)
-        found = [done.sites, done.raw, done.positions]
-        store.store_json(_CACHE, key, found)
-    sites, raw, positions = found
-    return sites, raw, positions
+        return [done.sites, done.raw, done.positions]
+
+    sites, raw, positions = kept(" ".join((name, *map(str, area))), count)
+    return int(sites), int(raw), int(positions)
 
 
 @lru_cache(maxsize=65536)

@@ -9,12 +9,15 @@ from . import (  # noqa: F401 - they register their formulas
     bucket,
     dsp,
     dsp_acc,
+    dsp_acc_portable,
     dsp_portable,
     plain,
     portable,
     shift,
+    shift_portable,
     table,
     tree,
+    tree_portable,
 )
 from .counts import Counts, counts
 from .specs import FORMULAS, SpecArrays

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -23,7 +24,7 @@ from .shifter import hidden_bit, hq_tree_shift
 from .specs import SpecArrays, register_formula
 
 __all__ = ["hq_fold", "hq_tree_acc", "hq_tree_lane", "hq_tree_mac", "hq_tree_sum", "hq_tree_table"]
-__all__ += ["product_width"]
+__all__ += ["Shape", "product_width", "shape"]
 
 Array = NDArray[Any]
 
@@ -155,6 +156,32 @@ def hq_tree_acc(
     return hq_chain(chain) + hq_updown(high) + block(raw=invert, one=invert) + control
 
 
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What is added: ``operands`` of ``width`` bits a beat, an odd ``count`` of them in a tree.
+
+    Its sum has ``bits`` after ``levels`` of adders; ``fold`` bits are added in a pair of lanes.
+    """
+
+    fold: Array
+    width: Array
+    operands: Array
+    count: Array
+    bits: Array
+    levels: Array
+
+
+def shape(specs: SpecArrays) -> Shape:
+    """Return the shape of the adders of ``specs``."""
+    flip, twos = specs.weight.flips | specs.act.flips, specs.weight.twos | specs.act.twos
+    product = product_width(specs)
+    fold = product + 1 - twos
+    width = np.where(flip, fold + 1, product).astype(np.int64)
+    operands = np.where(flip, (specs.lanes + 1) // 2, specs.lanes)
+    count = operands - (operands + 1) % 2
+    return Shape(fold, width, operands, count, width + _each_log2(count), _each_levels(count))
+
+
 @register_formula(style.STYLE.name)
 def hq_tree_mac(specs: SpecArrays) -> Counts:
     """Any number of lanes: products, pairs folded, ternary tree, accumulator.
@@ -163,27 +190,22 @@ def hq_tree_mac(specs: SpecArrays) -> Counts:
     worst.  Flip-flops need not grow with the lanes: a fuller tree has fewer bits that wait.
     """
     weight, act, lanes, acc = specs.weight, specs.act, specs.lanes, specs.acc
-    _, product = specs.per_pair(_choices)
     flip, twos = weight.flips | act.flips, weight.twos | act.twos
-    fold = product + 1 - twos
-    width = np.where(flip, fold + 1, product).astype(np.int64)
-    operands = np.where(flip, (lanes + 1) // 2, lanes)
-    spare = (operands + 1) % 2
-    count = operands - spare
-    whole = width + _each_log2(count)
-    levels = _each_levels(count)
-    keep = np.minimum(acc, whole + 1)
+    tree = shape(specs)
+    operands, levels = tree.operands, tree.levels
+    spare = operands - tree.count
+    keep = np.minimum(acc, tree.bits + 1)
 
-    kept = np.minimum(width, keep)
+    kept = np.minimum(tree.width, keep)
     odd = flip * (lanes % 2)  # no partner: a bit to be added that is always 0
     registers = lanes * (weight.bits + act.bits) + operands * (kept + flip) - odd * (1 + levels)
     kernel = (
         block(ff=registers)
         + hq_tree_lane(specs) * lanes
-        + hq_fold(np.minimum(fold, keep)) * (flip * operands)
-        + hq_tree_sum(count, width, flip, keep)
+        + hq_fold(np.minimum(tree.fold, keep)) * (flip * operands)
+        + hq_tree_sum(tree.count, tree.width, flip, keep)
         + hq_delay(levels, spare * (kept + flip))
-        + hq_tree_acc(levels, whole, flip | twos, acc)
+        + hq_tree_acc(levels, tree.bits, flip | twos, acc)
     )
     return kernel.packed()
 
