@@ -16,7 +16,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Final
 
-from hwquant.errors import InputError
+from hwquant.errors import InputError, one_of
 
 from .usage import RESOURCES, Usage
 
@@ -141,9 +141,7 @@ def budget(text: str) -> dict[str, int]:
         key, given, value = (piece.strip() for piece in item.partition("="))
         name = key.lower()
         if name not in RESOURCES:
-            near = difflib.get_close_matches(name, RESOURCES, n=1, cutoff=0.4)
-            guess = f"; did you mean {near[0]}?" if near else ""
-            raise InputError(f"budget of {key!r}, allowed: {', '.join(RESOURCES)}{guess}")
+            raise InputError(f"budget of {key!r}, {one_of(name, RESOURCES)}")
         if name in limits:
             raise InputError(f"budget names {name} twice; give it once")
         if not given or not value.isdecimal():

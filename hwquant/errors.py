@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 __all__ = [
     "CacheError",
     "ExportError",
@@ -12,6 +15,7 @@ __all__ = [
     "SpecError",
     "ToolError",
     "UnsupportedError",
+    "one_of",
 ]
 
 
@@ -45,3 +49,15 @@ class ToolError(HwquantError):
 
 class CacheError(HwquantError):
     """A cache entry is damaged, or the cache folder cannot be written."""
+
+
+def one_of(name: str, names: Iterable[str]) -> str:
+    """Return the end of a message that refuses ``name``: what is allowed, and what was meant.
+
+    >>> one_of("wieght", ["weight", "act"])
+    'allowed: weight, act; did you mean weight?'
+    """
+    known = list(names)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    guess = f"; did you mean {near[0]}?" if near else ""
+    return f"allowed: {', '.join(known) or 'none'}{guess}"

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from hwquant.errors import FormatError, HwquantError, InputError, SpecError
+from hwquant.errors import FormatError, HwquantError, InputError, SpecError, one_of
 from hwquant.mac import MacSpec
 
 __all__ = ["OwnModule", "load_own"]
@@ -184,11 +183,7 @@ class _Reader:
         found = self._table(table)
         for key in found:
             if key not in KEYS[table]:
-                close = difflib.get_close_matches(key, KEYS[table], 1)
-                hint = f"; did you mean {close[0]!r}?" if close else ""
-                raise self._fail(
-                    f"{where} has unknown key {key!r}{hint} Allowed: {', '.join(KEYS[table])}"
-                )
+                raise self._fail(f"{where} has unknown key {key!r}, {one_of(key, KEYS[table])}")
         if missing := [key for key in NEEDED[table] if key not in found]:
             raise self._fail(
                 f"{where} lacks {', '.join(missing)}; "

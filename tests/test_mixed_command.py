@@ -130,7 +130,8 @@ def test_bad_input_is_one_clear_line(home):
         _, err = call(home, "search", *MLP, *flags, "-o", home / "bad", code=2)
         one_line(err, *words)
 
-    refused("--budget", "lut_site=3", words=["'lut_site' is unknown; did you mean lut_sites?"])
+    words = ["'lut_site' is unknown, allowed: ", "did you mean lut_sites?"]
+    refused("--budget", "lut_site=3", words=words)
     refused("--budget", "lut_sites=few", words=["needed COST=N"])
     refused("--objective", "top1", words=["objective 'top1' is unknown", "weight_bits"])
     refused("--method", "anneal", words=["'anneal', allowed: auto, exact, nsga2, tpe"])

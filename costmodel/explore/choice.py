@@ -11,7 +11,6 @@ Rules::
 
 from __future__ import annotations
 
-import difflib
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +20,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hwquant.errors import InputError
+from hwquant.errors import InputError, one_of
 
 from .pareto import Sense, costs_of, front
 
@@ -178,11 +177,7 @@ def choose(
 
 def _column(metrics: Mapping[str, Sequence[float]], name: str, rule: str) -> NDArray[np.float64]:
     if name not in metrics:
-        near = difflib.get_close_matches(name, metrics, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise InputError(
-            f"pick {rule!r}: metric {name!r} is unknown; {hint}allowed: {', '.join(metrics)}"
-        )
+        raise InputError(f"pick {rule!r}: metric {name!r} is unknown, {one_of(name, metrics)}")
     return np.asarray(metrics[name], dtype=np.float64)
 
 

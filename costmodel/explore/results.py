@@ -21,7 +21,7 @@ from costmodel.explore.folder import load as open_folder
 from costmodel.explore.row import Row, Status
 from costmodel.explore.rows import at, only, read
 from costmodel.explore.space import Space, from_toml
-from hwquant.errors import InputError
+from hwquant.errors import InputError, one_of
 
 if TYPE_CHECKING:
     from costmodel.report.front import Front
@@ -156,7 +156,7 @@ def _space(space: Space | str | Path, choices: dict[str, Any]) -> Space:
     known = [field.name for field in fields(Space)]
     for name in choices:
         if name not in known:
-            raise InputError(f"{name!r} is unknown, allowed: {', '.join(known)}")
+            raise InputError(f"{name!r} is unknown, {one_of(name, known)}")
     given = {name: _frozen(value) for name, value in choices.items()}
     if isinstance(space, Space):
         return replace(space, **given)

@@ -16,7 +16,7 @@ from typing import Any, overload
 
 from costmodel.explore.database import check, explained, reader
 from costmodel.explore.row import Layers, Row, Status
-from hwquant.errors import InputError
+from hwquant.errors import InputError, one_of
 
 __all__ = ["Columns", "Rows", "at", "column", "keys_of", "numeric_columns", "only", "read"]
 
@@ -180,9 +180,7 @@ def column(rows: Sequence[Row], name: str) -> list[float]:
     else:
         values = [_number(row.metrics.get(name)) for row in rows]
     if all(map(math.isnan, values)) and name not in (known := numeric_columns(rows)):
-        raise InputError(
-            f"column {name!r} is unknown, allowed: {', '.join(sorted(known)) or 'none'}"
-        )
+        raise InputError(f"column {name!r} is unknown, {one_of(name, sorted(known))}")
     return values
 
 

@@ -27,11 +27,9 @@ Given by flags or by a TOML file with the same words::
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import json
 import tomllib
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
@@ -39,7 +37,7 @@ from typing import Any, Final
 from costmodel.network import Folding
 from costmodel.parts import find_part
 from hw.styles import STYLES
-from hwquant.errors import InputError
+from hwquant.errors import InputError, one_of
 from hwquant.formats import parse
 from hwquant.ptq.recipe import Recipe
 
@@ -166,8 +164,7 @@ class Space:
     def _check_axes(self) -> None:
         for style in self.styles:
             if style not in (*STYLES, "auto"):
-                allowed = (*STYLES, "auto")
-                raise InputError(f"style {style!r}, allowed: {_near(style, allowed)}")
+                raise InputError(f"style {style!r}, {one_of(style, (*STYLES, 'auto'))}")
         if self.price not in PRICES:
             raise InputError(f"price {self.price!r}, allowed: {', '.join(PRICES)}")
         for seed in (self.seed, *self.seeds):
@@ -182,7 +179,7 @@ class Space:
     def _check_limits(self) -> None:
         for name, limit in self.limits.items():
             if name not in LIMITS:
-                raise InputError(f"limit of {name!r}, allowed: {_near(name, LIMITS)}")
+                raise InputError(f"limit of {name!r}, {one_of(name, LIMITS)}")
             if isinstance(limit, bool) or not isinstance(limit, int | float) or not limit >= 0:
                 raise InputError(f"limits.{name} = {limit!r}, allowed a number from 0")
         if self.limits.get("weight_bits") == 0 or self.limits.get("macs") == 0:
@@ -256,13 +253,6 @@ def _inline(value: Any) -> str:
     return json.dumps(value)
 
 
-def _near(name: str, allowed: Iterable[str]) -> str:
-    """Return the allowed names, with the one that was probably meant in front."""
-    names = list(allowed)
-    near = difflib.get_close_matches(name, names, n=1)
-    return ", ".join(names) + (f"; did you mean {near[0]}?" if near else "")
-
-
 _KINDS: Final[dict[str, tuple[type, str]]] = {
     **dict.fromkeys(("model", "data", "folding", "price"), (str, "a string")),
     **dict.fromkeys(("lanes", "seed", "test_items", "calib_items"), (int, "an integer")),
@@ -313,5 +303,5 @@ def from_toml(path: str | Path) -> dict[str, Any]:
     known = [f.name for f in fields(Space)]
     for key in record:
         if key not in known:
-            raise InputError(f"{path}: key {key!r} is unknown, allowed: {_near(key, known)}")
+            raise InputError(f"{path}: key {key!r} is unknown, {one_of(key, known)}")
     return {key: _typed(key, value, str(path)) for key, value in record.items()}

@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 from costmodel.explore.mixed.evaluate import Evaluator
 from costmodel.explore.mixed.prices import METRICS
 from costmodel.explore.mixed.separable import cheapest_possible, solve
-from hwquant.errors import InputError
+from hwquant.errors import InputError, one_of
 
 __all__ = ["check_cost", "parse_budget", "refuse_impossible"]
 
@@ -26,10 +25,7 @@ def check_cost(name: str, what: str, besides: Sequence[str] = ()) -> str:
     found = SHORT.get(name, name)
     if found in METRICS:
         return found
-    allowed = (*besides, *METRICS)
-    near = difflib.get_close_matches(name, allowed, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
-    raise InputError(f"{what} {name!r} is unknown; {hint}allowed: {', '.join(allowed)}")
+    raise InputError(f"{what} {name!r} is unknown, {one_of(name, (*besides, *METRICS))}")
 
 
 def parse_budget(text: str) -> dict[str, int]:
