@@ -11,6 +11,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from enum import StrEnum
+from functools import reduce
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -57,20 +58,39 @@ def dominates(a: ArrayLike, b: ArrayLike, senses: Sequence[Sense | str]) -> bool
 def front(points: ArrayLike, senses: Sequence[Sense | str]) -> Mask:
     """Return the mask of the rows of ``points`` (n, k) that no row dominates.
 
-    Two and three objectives take O(n log n): sort, then a running minimum, or a staircase.  More
-    take one vectorised comparison per row with the front so far (in lexicographic order no later
-    row dominates an earlier one).
+    What one good row beats in everything goes first.  Of the rest, two and three objectives take
+    O(n log n): sort, then a running minimum, or a staircase.  More take one vectorised comparison
+    per row with the front so far (in lexicographic order no later row dominates an earlier one).
 
     >>> front([[1, 5], [2, 5], [3, 9]], ["min", "max"]).tolist()
     [True, False, True]
     """
     costs = costs_of(points, senses)
     mask = np.zeros(len(costs), dtype=bool)
-    known = np.flatnonzero(~np.isnan(costs).any(axis=1))
-    if known.size and costs.shape[1]:
+    if costs.size:
         keep = {2: _front_2d, 3: _front_3d}.get(costs.shape[1], _front_nd)
-        mask[known] = keep(costs[known])
+        left = np.flatnonzero(_unbeaten(costs))
+        mask[left] = keep(costs[left])
     return mask
+
+
+def _unbeaten(costs: Rows) -> Mask:
+    """Return the known rows that one good row does not beat in every objective.
+
+    The rest is dominated.  Of a cloud of points few are left to be sorted.  Column by column: rows
+    of two or three numbers are slow to reduce.
+    """
+    known = ~reduce(np.logical_or, map(np.isnan, costs.T))
+    distance = np.where(known, 0.0, np.inf)
+    for column in costs.T:
+        low = np.fmin.reduce(column)
+        with np.errstate(over="ignore", invalid="ignore"):
+            span = np.fmax.reduce(column) - low
+        if span > 0 and np.isfinite(span):
+            distance += np.where(known, (column - low) / span, 0.0)
+    good = costs[np.argmin(distance)]
+    found: Mask = known & reduce(np.logical_or, map(np.less_equal, costs.T, good))
+    return found
 
 
 def _front_2d(costs: Rows) -> Mask:
