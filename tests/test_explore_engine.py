@@ -13,9 +13,11 @@ import time
 from pathlib import Path
 
 import pytest
+from distributed.client import FutureCancelledError
+from distributed.comm.core import CommClosedError
 
-from costmodel.explore.engine import Job, engine
-from hwquant.errors import InputError
+from costmodel.explore.engine import Engine, Job, engine
+from hwquant.errors import InputError, ToolError
 
 
 def test_jobs_follow_ups_and_failures(tmp_path, capfd):
@@ -114,3 +116,31 @@ def test_no_scheduler_is_one_clear_line(monkeypatch):
             pass
     gc.collect()
     assert not ignored
+
+
+@pytest.mark.parametrize(
+    "error", [CommClosedError("Stream is closed"), FutureCancelledError("a", "lost")]
+)
+def test_a_scheduler_that_goes_while_a_result_is_fetched(error):
+    """The job had ended, but its result is not here yet."""
+
+    class Future:
+        key, status = "a", "finished"
+
+        def add_done_callback(self, tell):
+            tell(self)
+
+        def result(self):
+            raise error
+
+    class Client:
+        status = "running"
+
+        def nthreads(self):
+            return {"worker": 1}
+
+        def submit(self, *_, **__):
+            return Future()
+
+    with pytest.raises(ToolError, match=r"the Dask scheduler went away .* what is finished is kept"):
+        list(Engine(Client()).run([Job("a", abs, (1,))]))

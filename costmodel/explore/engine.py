@@ -108,7 +108,8 @@ class Engine:
                 continue
             if future.status in ("cancelled", "lost"):
                 raise self._gone()
-            outcome = _outcome(future)
+            with self._answering():
+                outcome = _outcome(future)
             del running[future.key]
             if follow is not None:
                 waiting.extendleft(reversed(list(follow(outcome))))
@@ -148,13 +149,13 @@ class Engine:
     @contextmanager
     def _answering(self) -> Iterator[None]:
         """Turn what a client says of a lost scheduler into one line."""
-        from distributed.client import ClosedClientError
+        from distributed.client import ClosedClientError, FutureCancelledError
 
         if self._client.status != "running":
             raise self._gone()
         try:
             yield
-        except (OSError, ClosedClientError) as error:
+        except (OSError, ClosedClientError, FutureCancelledError) as error:
             raise self._gone() from error
 
     def _gone(self) -> ToolError:
