@@ -96,13 +96,20 @@ def test_a_register_behind_a_table_is_counted():
 
 
 def test_mixed_pairs_are_predicted_from_equal_ones():
-    for style in HELD_OUT:
+    """Fitted to kernels of equal formats alone, which is more than a pair held out."""
+    tried = 0
+    for style in (*HELD_OUT, *PORTABLE):
         held = held_mixed(style)
         if held:
             sites = errors(item.error("lut_sites") for item in held)
-            # Of equal formats alone, style plain learns little of two's complement by minifloat.
-            assert sites.mean <= (0.09 if style == "plain" else 0.06), style
-            assert sites.worst <= (0.50 if style == "plain" else 0.20), style
+            raw = errors(item.error("lut_raw") for item in held)
+            found = (sites.mean, sites.worst, raw.mean, raw.worst)
+            bounds = (0.06, 0.20, 0.075, 0.25) if style in HELD_OUT else (0.10, 0.38, 0.11, 0.38)
+            # Of equal formats plain learns little of two's complement by minifloat.
+            bounds = (0.07, 0.21, 0.07, 0.29) if style == "plain" else bounds
+            assert all(value <= most for value, most in zip(found, bounds, strict=True)), style
+            tried += 1
+    assert tried >= 20
 
 
 def test_ours_is_closer_than_the_other_ways_on_the_same_kernels():
