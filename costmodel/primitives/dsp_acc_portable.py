@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from costmodel.mapping.trees import lane_products
 from hw.styles import dsp_acc as style
@@ -17,15 +20,18 @@ from .tree import product_width
 __all__ = ["hq_dsp_add"]
 
 
+def _moved(specs: SpecArrays) -> NDArray[Any]:
+    """Return the registers that synthesis adds; a table of the first lane is registered itself."""
+    return specs.lanes * specs.per_pair(lane_registers) - specs.per_pair(table_registers)
+
+
 def hq_dsp_add(specs: SpecArrays) -> Counts:
     """Return the registers of ``dsp_acc`` without a slice: codes, products, accumulator."""
     weight, act, lanes, acc = specs.weight, specs.act, specs.lanes, specs.acc
     flips = weight.flips | act.flips
     held = lanes * np.minimum(product_width(specs), acc)
     codes = lanes * (weight.bits + act.bits)
-    # A table of the first lane is registered itself.
-    added = lanes * specs.per_pair(lane_registers) - specs.per_pair(table_registers)
-    return counts(ff=codes + held + acc + 5 + lanes * flips + added)
+    return counts(ff=codes + held + acc + 5 + lanes * flips + _moved(specs))
 
 
 @register_inferred(style.PORTABLE.name, exact=hq_dsp_add)
@@ -57,6 +63,5 @@ def _terms(specs: SpecArrays, count: str) -> Terms:
     found.add("second lane", second * (width + 1), 1, 0.3)
     found.add("second lane, accumulator", second * acc, 0, 0.3)
     found.add("second lane, signs apart", second * acc * flips, 0, 0.5)
-    moved = lanes * specs.per_pair(lane_registers) - specs.per_pair(table_registers)
-    found.add("registers moved", moved, 0.5, 1)
+    found.add("registers moved", _moved(specs), 0.5, 1)
     return found
